@@ -1,0 +1,185 @@
+"""What an account tells the outside: frozen values, in the past tense.
+
+The account appends them, the one sink of the account takes them: `ua` turns them into futures, `load` into counters, `cli` into lines
+on a screen. The Lock is here because it is such a value: `account.lock` is the machine that turns it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sipsua.errors import SipsuaError
+from sipsua.trust.verdict import Verdict
+
+
+class LockState(StrEnum):
+    """The padlock of an account."""
+
+    OPEN = "open"
+    """No TLS flow."""
+    NEGOTIATING = "negotiating"
+    """A handshake is under way."""
+    LOCKED = "locked"
+    """The handshake is finished and its Verdict accepted."""
+    REFUSED = "refused"
+    """The last handshake failed, or the certificate was refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """The padlock: whether the account's signalling is encrypted now, since when, with whom, and by which trust."""
+
+    state: LockState = LockState.OPEN
+    since: datetime | None = None
+    """When this state was entered, UTC; None before the first change."""
+    verified: bool = False
+    """True where the server's certificate was checked and found good; False where the policy accepts any."""
+    protocol: str | None = None
+    """`TLSv1.2` or `TLSv1.3`."""
+    cipher: str | None = None
+    """OpenSSL's name of the suite."""
+    group: str | None = None
+    """Key exchange group, for example `X25519`."""
+    server_name: str | None = None
+    """The name that was verified."""
+    peer: str | None = None
+    """Address and port of the server."""
+    anchor: str | None = None
+    """Subject of the trust anchor."""
+    anchor_list: str | None = None
+    """`built-in` or `custom`."""
+
+    @property
+    def locked(self) -> bool:
+        """True in the one state in which the padlock is closed."""
+        return self.state is LockState.LOCKED
+
+    def as_json(self) -> dict[str, Any]:
+        """A JSON object of all fields."""
+        return {
+            "state": str(self.state),
+            "since": self.since.isoformat() if self.since else None,
+            "verified": self.verified,
+            "protocol": self.protocol,
+            "cipher": self.cipher,
+            "group": self.group,
+            "server_name": self.server_name,
+            "peer": self.peer,
+            "anchor": self.anchor,
+            "anchor_list": self.anchor_list,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Negotiated:
+    """What a finished handshake agreed on: the door's report to the account."""
+
+    protocol: str
+    cipher: str
+    group: str | None
+    server_name: str
+    peer: str
+    local: tuple[str, int]
+    """Our own address and port on this flow: what Via and Contact say."""
+    at: datetime
+    """When the handshake was finished, UTC."""
+
+
+class Event:
+    """Base of all events."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LockChanged(Event):
+    """The padlock turned."""
+
+    lock: Lock
+
+
+@dataclass(frozen=True, slots=True)
+class HandshakeStepped(Event):
+    """One message of the handshake was sent or received (only where the steps are asked for)."""
+
+    step: str
+    """The message, in RFC 8446's words for TLS 1.3 and the phone guide's for TLS 1.2."""
+    at_ms: float
+    """Milliseconds since the handshake began."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlowOpened(Event):
+    """A flow to the server stands, its certificate judged."""
+
+    verdict: Verdict
+    timings_ms: dict[str, float]
+    """`dns`, `tcp`, `tls`: what each step took."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlowFailed(Event):
+    """A flow did not come about: name, TCP, TLS or certificate."""
+
+    error: SipsuaError
+
+
+@dataclass(frozen=True, slots=True)
+class FlowClosed(Event):
+    """The flow is gone."""
+
+    reason: str
+    """In words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registered(Event):
+    """The registrar has our binding."""
+
+    status: int
+    reason: str
+    expires: int
+    """Seconds that the registrar granted."""
+    refresh_in: float
+    """Seconds until the binding is refreshed."""
+    refreshed: bool
+    """True where this renews a binding that stood on the same flow."""
+    challenge_ms: float | None
+    """What the challenge round trip took; None where the nonce was known."""
+    register_ms: float
+    """What the final round trip took."""
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrationFailed(Event):
+    """An attempt to register ended without a binding."""
+
+    error: SipsuaError
+    retry_in: float | None
+    """Seconds until the next attempt; None where there will be none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unregistered(Event):
+    """Our binding is gone because we removed it."""
+
+    status: int | None
+    """What the registrar answered; None where it was not asked (no flow) or did not answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestAnswered(Event):
+    """The peer sent a request and got an answer."""
+
+    method: str
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
+class MessageDropped(Event):
+    """The peer sent what cannot be answered; it was discarded."""
+
+    reason: str

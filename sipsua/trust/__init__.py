@@ -1,0 +1,1 @@
+"""The locksmith: certificates in, one Verdict out."""
