@@ -1,0 +1,1 @@
+"""The door: the only room with sockets, the event loop and the clock."""
