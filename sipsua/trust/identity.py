@@ -1,0 +1,111 @@
+"""Our own certificate: what an account shows when a server asks the phone who it is.
+
+A phone carries a certificate of its own, made for its MAC address, and a server may demand it. An identity is the certificate, the
+intermediates that lead to it, and the private key, checked to belong together when they are read, so that a wrong pair is an error
+at the start and not a failed handshake later. The key never appears in a text.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from datetime import datetime
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_der_private_key, load_pem_private_key
+from cryptography.x509 import Certificate
+from OpenSSL.crypto import X509, Error, PKey
+
+from sipsua.errors import BadConfiguration
+from sipsua.trust.store import certificates_in, read_file
+
+_PEM_KEY = re.compile(rb"-----BEGIN ([A-Z0-9 ]*PRIVATE KEY)-----.*?-----END \1-----", re.DOTALL)
+
+
+class Identity:
+    """A certificate, its chain and its private key. Compared and hashed by identity. Attributes are not to be changed."""
+
+    __slots__ = ("__weakref__", "extra_chain", "not_after", "pkey", "subject", "x509")
+
+    x509: X509
+    """The certificate."""
+    extra_chain: tuple[X509, ...]
+    """The intermediates that are sent with it, nearest first."""
+    pkey: PKey
+    """The private key."""
+    subject: str
+    """RFC 4514 string."""
+    not_after: datetime
+    """Aware UTC: when the certificate expires."""
+
+    def __init__(self, certificates: list[Certificate], key: bytes, *, where: str, key_where: str) -> None:
+        """`certificates` leaf first, `key` PEM or DER. `where` and `key_where` name them in errors (BadConfiguration)."""
+        match = _PEM_KEY.search(key)
+        load = load_pem_private_key if match else load_der_private_key
+        try:
+            private_key = load(match[0] if match else key, password=None)
+        except TypeError:
+            # `from None` throughout: what a parser says of a key is nothing for a traceback.
+            raise BadConfiguration(
+                f"the private key in {key_where} is encrypted",
+                fix="decrypt it with `openssl pkey -in KEY -out PLAIN` and give that file, with mode 0600",
+            ) from None
+        except (ValueError, UnsupportedAlgorithm):
+            raise BadConfiguration(
+                f"{key_where} holds no usable private key", fix="give a PEM or DER file with the unencrypted key"
+            ) from None
+        leaf, *chain = certificates
+        public_key = private_key.public_key()
+        try:
+            fits = [certificate.public_key() == public_key for certificate in certificates]
+            self.subject = leaf.subject.rfc4514_string()
+            self.not_after = leaf.not_valid_after_utc
+            self.x509 = X509.from_cryptography(leaf)
+            self.extra_chain = tuple(X509.from_cryptography(certificate) for certificate in chain)
+            self.pkey = PKey.from_cryptography_key(private_key)  # type: ignore[arg-type]
+        except (ValueError, TypeError, UnsupportedAlgorithm, Error) as error:
+            raise BadConfiguration(
+                f"{where} holds a certificate or a key of a kind that cannot be used: {type(error).__name__}",
+                fix="use an RSA, EC or Ed25519 key",
+            ) from None
+        if not fits[0]:
+            if any(fits):
+                raise BadConfiguration(
+                    f"the certificate of the key in {key_where} is not the first one in {where}",
+                    fix="put the own certificate first, then the intermediates",
+                )
+            raise BadConfiguration(
+                f"the private key in {key_where} does not belong to the certificate {self.subject} in {where}",
+                fix="give the key that the certificate was made for",
+            )
+
+    @classmethod
+    def from_files(cls, certificate: str | os.PathLike[str], key: str | os.PathLike[str] | None = None) -> Identity:
+        """Read the certificate (with its intermediates after it) and the key, which may be in the same file.
+
+        Raises BadConfiguration for files that are missing, unreadable or unfit, and for a key that is encrypted or another's.
+        """
+        where = os.fspath(certificate)
+        key_where = where if key is None else os.fspath(key)
+        data = read_file(where)
+        return cls(
+            certificates_in(data, where),
+            data if key is None else read_file(key_where),
+            where=where,
+            key_where=key_where,
+        )
+
+    @classmethod
+    def from_pem(cls, certificate_pem: bytes | str, key_pem: bytes | str) -> Identity:
+        """Take certificate, chain and key from memory. Raises BadConfiguration like `from_files`."""
+        certificate_data = certificate_pem.encode() if isinstance(certificate_pem, str) else certificate_pem
+        key_data = key_pem.encode() if isinstance(key_pem, str) else key_pem
+        return cls(
+            certificates_in(certificate_data, "the certificate"),
+            key_data,
+            where="the certificate",
+            key_where="the key",
+        )
+
+    def __repr__(self) -> str:
+        return f"<Identity: {self.subject}>"
