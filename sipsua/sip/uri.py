@@ -1,9 +1,10 @@
 """SIP, SIPS and tel URIs: parsed once, kept as they came, compared as the RFCs say.
 
-A URI names who is called and where a request goes, and it comes from a peer more often than from us. So a parsed `Uri` keeps the
-text that it was parsed from and gives it back unchanged, its parts stay escaped until somebody asks for the decoded user, and
-two URIs are compared by rule (RFC 3261 section 19.1.4, RFC 3966 section 4) and not by their text. One regular expression takes
-the plain URIs that make up nearly all traffic; what it does not know goes to the strict way, which also says what is wrong.
+A URI names who is called and where a request goes, and it comes from a peer more often than from us. So a parsed `Uri`
+keeps the text that it was parsed from and gives it back unchanged, its parts stay escaped until somebody asks for the
+decoded user, and two URIs are compared by rule (RFC 3261 section 19.1.4, RFC 3966 section 4) and not by their text. One
+regular expression takes the plain URIs that make up nearly all traffic; what it does not know goes to the strict way,
+which also says what is wrong.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from sipsua.errors import BadConfiguration, MalformedMessage
 
 
 class Uri(NamedTuple):
-    """One URI. Build it with `parse` from the wire, or with `build` from parts; the parts are as on the wire, escapes and all.
+    """One URI, its parts as on the wire, escapes and all: made by `parse` from text, by `build` from plain parts.
 
     Equality and hash are those of the text, as for dictionary keys; what SIP calls equal is `equivalent`.
     """
@@ -32,7 +33,7 @@ class Uri(NamedTuple):
     password: str | None
     """The password part, still escaped. None where there is none."""
     host: str
-    """Host name, IPv4 address, or IPv6 address in its brackets, in the case that it came in. Empty for tel and unknown schemes."""
+    """Host name, IPv4 address, or IPv6 address in brackets, in the case it came in. Empty for tel and unknown schemes."""
     port: int | None
     """0 to 65535, or None where the URI names no port."""
     params: dict[str, str | None]
@@ -44,18 +45,19 @@ class Uri(NamedTuple):
     def parse(cls, text: str) -> Uri:
         """The URI in `text`, which is the URI alone: no angle brackets, no blanks around it.
 
-        A well-formed URI of an unknown scheme is taken as it is (`is_sip` is False), so that it can be answered with 416. Empty
-        parameters (`;;`) are skipped, and of a parameter given twice the first counts.
+        A well-formed URI of an unknown scheme is taken as it is (`is_sip` is False), so that it can be answered with
+        416. Empty parameters (`;;`) are skipped, and of a parameter given twice the first counts.
 
         Raises MalformedMessage (status 400) for anything else.
         """
         if plain := _plain_uri(text):
-            scheme, user, host, digits, tail = plain.groups()
+            scheme, user, host, digits, name, value, tail = plain.groups()
             port = int(digits) if digits else None
             if port is None or port < 65536:
-                return tuple.__new__(
-                    cls, (text, scheme, user, None, host, port, _parse_params(tail) if tail else {}, "")
-                )
+                params = {name: value} if name else {}
+                if tail:
+                    _parse_params(tail, params)
+                return tuple.__new__(cls, (text, scheme, user, None, host, port, params, ""))
         return _parse_strictly(text)
 
     @classmethod
@@ -70,7 +72,7 @@ class Uri(NamedTuple):
         params: Mapping[str, str | None] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Uri:
-        """A SIP or SIPS URI from plain, unescaped parts; each is escaped as its place demands. IPv6 hosts may come without brackets.
+        """A SIP or SIPS URI from plain parts, each escaped as its place demands. IPv6 hosts may come without brackets.
 
         Raises BadConfiguration where no URI can hold these parts.
         """
@@ -108,7 +110,7 @@ class Uri(NamedTuple):
 
     @property
     def decoded_user(self) -> str | None:
-        """The user with its escapes decoded, once: `%2541` is `%41`, `%00` is a NUL. Bytes that are no UTF-8 become surrogates."""
+        """The user with its escapes decoded, once: `%2541` is `%41`, `%00` a NUL. Non-UTF-8 bytes become surrogates."""
         return None if self.user is None else unquote(self.user, errors="surrogateescape")
 
     @property
@@ -165,11 +167,12 @@ _NEVER_IGNORED = frozenset({"user", "ttl", "method", "maddr", "transport"})
 """Parameters that make two URIs differ when only one of them has it."""
 
 _plain_uri = re.compile(
-    r"(sips?):(?:([A-Za-z0-9_.+*-]++)@)?([A-Za-z0-9._-]++)(?::([0-9]{1,5}))?(;[A-Za-z0-9._~=;:/&+$*-]++)?"
+    r"(sips?):(?:([A-Za-z0-9_.+*-]++)@)?([A-Za-z0-9._-]++)(?::([0-9]{1,5}))?"
+    r"(?:;([a-z]++)=([A-Za-z0-9._-]++))?(;[A-Za-z0-9._~=;:/&+$*-]++)?"  # the first parameter, the others
 ).fullmatch
 _scheme = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*+):").match
 _host_port = re.compile(r"(\[[0-9A-Fa-f:.]++\]|[A-Za-z0-9._-]++)(?::([0-9]{1,9}))?").fullmatch
-_number = re.compile(r"\+[0-9().-]*[0-9][0-9().-]*|[0-9A-Fa-f*#().-]*[0-9A-Fa-f*#][0-9A-Fa-f*#().-]*").fullmatch
+_number = re.compile(r"\+(?=[().-]*+[0-9])[0-9().-]++|(?=[().-]*+[0-9A-Fa-f*#])[0-9A-Fa-f*#().-]++").fullmatch
 _forbidden = re.compile(r'[\s\x00-\x1f\x7f<>"]').search
 _half_escape = re.compile(r"%(?![0-9A-Fa-f]{2})").search
 _escape_or_foreign = re.compile(r"%([0-9A-Fa-f]{2})|[^\x00-\x7f]")
@@ -181,8 +184,7 @@ def _escape(part: str, allowed: str) -> str:
     return quote(part, _MARKS + allowed, errors="surrogateescape")
 
 
-def _parse_params(text: str) -> dict[str, str | None]:
-    params: dict[str, str | None] = {}
+def _parse_params(text: str, params: dict[str, str | None]) -> dict[str, str | None]:
     for piece in text.split(";"):
         if piece:
             name, equals, value = piece.partition("=")
@@ -207,7 +209,7 @@ def _parse_strictly(text: str) -> Uri:
         number, _, tail = rest.partition(";")
         if not _number(number):
             raise MalformedMessage("URI: what follows 'tel' is no telephone number")
-        return Uri(text, scheme, number, None, "", None, _parse_params(tail), "")
+        return Uri(text, scheme, number, None, "", None, _parse_params(tail, {}), "")
 
     # The user may hold ; and ? but nothing behind it may hold @: the first @ ends it (RFC 3261 section 25.1).
     user: str | None = None
@@ -231,11 +233,11 @@ def _parse_strictly(text: str) -> Uri:
     port = int(digits) if digits else None
     if port is not None and port > 65535:
         raise MalformedMessage("URI: the port is above 65535")
-    return Uri(text, scheme, user, password, host, port, _parse_params(tail), headers)
+    return Uri(text, scheme, user, password, host, port, _parse_params(tail, {}), headers)
 
 
 def _normal(part: str | None) -> str | None:
-    """`part` in its one normal form: reserved and foreign characters that were escaped as %XX in capitals, others plain."""
+    """`part` in its one normal form: escaped reserved and all foreign characters as %XX in capitals, others plain."""
     return part and _escape_or_foreign.sub(_normal_escape, part)
 
 

@@ -21,7 +21,8 @@ def test_plain_uri_is_split_into_its_parts() -> None:
 def test_password_headers_and_ipv6_are_taken() -> None:
     uri = Uri.parse("SIPS:alice:s%3Acret@[2001:DB8::1]:5061;Lr;x=?subject=project%20x&priority=urgent")
     assert uri[1:] == (
-        "sips", "alice", "s%3Acret", "[2001:DB8::1]", 5061, {"lr": None, "x": ""}, "subject=project%20x&priority=urgent",
+        "sips", "alice", "s%3Acret", "[2001:DB8::1]", 5061, {"lr": None, "x": ""},
+        "subject=project%20x&priority=urgent",
     )  # fmt: skip
 
 
