@@ -1,4 +1,4 @@
-"""What the tests of every room need: foreign programs, asked for by name."""
+"""What the tests of every room need: foreign programs, asked for by name, and a Hypothesis that does not look at the clock."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ import shutil
 from collections.abc import Callable
 
 import pytest
+from hypothesis import settings
+
+# A busy machine is not a failed test. In CI this builds on Hypothesis's own profile, which is not random there.
+settings.register_profile("house", deadline=None)
+settings.load_profile("house")
 
 
 @pytest.fixture(scope="session")
