@@ -33,7 +33,7 @@ class Uri(NamedTuple):
     password: str | None
     """The password part, still escaped. None where there is none."""
     host: str
-    """Host name, IPv4 address, or IPv6 address in brackets, in the case it came in. Empty for tel and unknown schemes."""
+    """Host name, IPv4 address, or IPv6 address in brackets, in the case it came in. Empty for other schemes."""
     port: int | None
     """0 to 65535, or None where the URI names no port."""
     params: dict[str, str | None]
