@@ -24,7 +24,7 @@ def require_program() -> Callable[[str], str]:
         path = shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin")
         if path is not None:
             return path
-        reason = f"{name} is not installed; as root on Debian, scripts/test installs it"
+        reason = f"{name} is not installed"
         if os.environ.get("CI"):
             pytest.fail(reason)
         pytest.skip(reason)
