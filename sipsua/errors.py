@@ -53,8 +53,8 @@ class BadConfiguration(Misuse):
 class Defect(SipsuaError):
     """sipsua reached a state that it should not: please report it."""
 
-    status = 500
-    alert = 80
+    status: int | None = 500
+    alert: int | None = 80
 
 
 class MalformedMessage(SipsuaError):
@@ -85,7 +85,7 @@ class CredentialsRefused(Refused):
 class Untrusted(SipsuaError):
     """The peer's certificate was refused. `trust.verdict.CertificateRefused` is the one raised, with the Verdict."""
 
-    alert = 46
+    alert: int | None = 46
 
 
 class Lost(SipsuaError):

@@ -138,5 +138,7 @@ class Framer:
         line, found, _ = beginning.partition(b"\r\n")
         if not _START.match(beginning) or (found and not _WHOLE_START_LINE.match(line)):
             raise MalformedMessage(
-                f"this is not SIP: {beginning[:40]!r}", fatal=True, fix="see that the port is one that speaks SIP over TLS"
+                f"this is not SIP: {beginning[:40]!r}",
+                fatal=True,
+                fix="see that the port is one that speaks SIP over TLS",
             )

@@ -89,6 +89,19 @@ class Via(NamedTuple):
     @classmethod
     def parse(cls, value: str) -> Via:
         """Read one Via value. Raises `MalformedMessage`."""
+        if value.startswith("SIP/2.0/"):
+            # What nearly every peer writes: no blanks round the separators, no IPv6.
+            sent, _, rest = value.partition(";")
+            transport, _, sent_by = sent[8:].partition(" ")
+            host, colon, port = sent_by.partition(":")
+            plain = host.replace(".", "").replace("-", "")
+            if (
+                transport.isalpha()
+                and plain.isalnum()
+                and plain.isascii()
+                and ((port.isdigit() and len(port) < 5) or not colon)
+            ):
+                return cls(transport, host, int(port) if colon else None, parse_params(";" + rest) if rest else {})
         match = _VIA.match(value)
         if match is None:
             raise MalformedMessage(f"Via cannot be read: {value[:80]!r}")
@@ -122,6 +135,20 @@ class NameAddr(NamedTuple):
     @classmethod
     def parse(cls, value: str) -> NameAddr:
         """Read one address. Raises `MalformedMessage`."""
+        # What nearly every peer writes: `<uri>...` or `"display" <uri>...` without escapes.
+        display, start = "", 0
+        if value.startswith("<"):
+            start = 1
+        elif value.startswith('"'):
+            end = value.find('" <', 1)
+            if end > 0 and value.find('"', 1) == end and "\\" not in value[1:end]:
+                display, start = value[1:end], end + 3
+        if start:
+            end = value.find(">", start)
+            uri = value[start:end]
+            rest = value[end + 1 :]
+            if end > 0 and "<" not in uri and (not rest or rest[0] == ";"):
+                return cls(display, uri, parse_params(rest) if rest else {})
         match = _NAME_ADDR.match(value)
         if match is not None:
             quoted, plain, uri, params = match.groups()
@@ -145,6 +172,9 @@ class CSeq(NamedTuple):
     @classmethod
     def parse(cls, value: str) -> CSeq:
         """Read a CSeq value. Raises `MalformedMessage`, also for a number above 2**32 - 1."""
+        digits, _, method = value.partition(" ")
+        if len(digits) < 10 and digits.isdecimal() and method.isalpha() and value.isascii():
+            return cls(int(digits), method)
         match = _CSEQ.match(value)
         if match is None:
             raise MalformedMessage(f"CSeq cannot be read: {value[:80]!r}")
@@ -152,7 +182,7 @@ class CSeq(NamedTuple):
         return cls(number, match.group(2))
 
 
-class Warning(NamedTuple):  # noqa: A001 - the header's own name
+class Warning(NamedTuple):
     """One Warning value (RFC 3261 section 20.43)."""
 
     code: int

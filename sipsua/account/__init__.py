@@ -1,0 +1,1 @@
+"""One account, whole, without a socket: bytes and the time go in, bytes and events come out."""

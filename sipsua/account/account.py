@@ -1,0 +1,297 @@
+"""The hub: one account, whole, without a socket or a clock.
+
+Three drive it. A user: `register`, `unregister`. The door (`net`): `flow_negotiating`, `flow_opened`, `flow_failed`, `flow_lost`, and
+`receive_data` for bytes off the wire. The clock: `handle_timer`, at the time that `get_timer` names. After each of these calls the
+door takes what there is to do: `data_to_send`, `wants_flow`, `wants_close`, `next_event`.
+
+    receive_data → framing → message → transactions.match → registration → event
+
+`now` is seconds on any clock that never goes back; `at` is the time of day, UTC, for people.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sipsua.account import lock as locks
+from sipsua.account import uas
+from sipsua.account.config import AccountConfig, Connection, Target
+from sipsua.account.keepalive import KeepAlive, Pulse
+from sipsua.account.lock import Turn
+from sipsua.account.persona import Dice
+from sipsua.account.registration import Input, Registration, State
+from sipsua.errors import FlowLost, MalformedMessage, Misuse, NoAnswer, SipsuaError, Untrusted
+from sipsua.events import (
+    Event,
+    FlowClosed,
+    FlowFailed,
+    FlowOpened,
+    Lock,
+    LockChanged,
+    LockState,
+    MessageDropped,
+    Negotiated,
+    RequestAnswered,
+)
+from sipsua.sip.framing import Framer
+from sipsua.sip.framing import KeepAlive as Crlf
+from sipsua.sip.message import Request, Response
+from sipsua.sip.transactions import Transactions
+from sipsua.trust.verdict import Verdict
+
+
+class Account:
+    """One account."""
+
+    __slots__ = (
+        "_events",
+        "_flow_target",
+        "_framer",
+        "_keep_alive",
+        "_out",
+        "_partial_until",
+        "_transactions",
+        "config",
+        "dice",
+        "lock",
+        "registration",
+        "target",
+        "verdict",
+        "wants_close",
+        "wants_flow",
+    )
+
+    def __init__(self, config: AccountConfig, dice: Dice) -> None:
+        # what it is
+        self.config = config
+        self.dice = dice
+        # where it stands
+        self.lock = Lock()
+        """The padlock."""
+        self.verdict: Verdict | None = None
+        """Of the last handshake that came as far as a certificate."""
+        self.target: Target = config.target
+        """Where the next flow leads."""
+        self.registration = Registration(self)
+        # the flow
+        self._flow_target: Target | None = None
+        self._framer: Framer | None = None
+        self._keep_alive: KeepAlive | None = None
+        self._partial_until: float | None = None
+        self._transactions = Transactions()
+        # what there is to do
+        self.wants_flow = False
+        """The door is to open a flow to `target`; it sets this back when it begins."""
+        self.wants_close: str | None = None
+        """The door is to close the flow, when `data_to_send` has gone, for this reason."""
+        self._out: list[bytes] = []
+        self._events: list[Event] = []
+
+    # The user
+
+    def register(self, now: float) -> None:
+        """Wish for a binding, and keep it until `unregister`. Raises `Misuse` while a removal is under way."""
+        if self.registration.state is State.UNREGISTERING:
+            raise Misuse("the binding is being removed", fix="wait for Unregistered, then register")
+        self.registration.step(Input.WANTED, now)
+
+    def unregister(self, now: float) -> None:
+        """Wish for no binding. `Unregistered` follows where there was, or may have been, one."""
+        self.wants_flow = False
+        self.registration.step(Input.UNWANTED, now)
+
+    # The door
+
+    @property
+    def has_flow(self) -> bool:
+        """True while a flow stands."""
+        return self._flow_target is not None
+
+    def flow_negotiating(self, at: datetime) -> None:
+        """TCP stands, the handshake begins."""
+        self._turn(locks.turn(self.lock, Turn.NEGOTIATE, at))
+
+    def flow_opened(self, verdict: Verdict, negotiated: Negotiated, timings_ms: dict[str, float], now: float) -> None:
+        """The handshake is finished. `timings_ms`: what `dns`, `tcp` and `tls` took."""
+        self.verdict = verdict
+        self._turn(locks.close(self.lock, verdict, negotiated))
+        self.emit(FlowOpened(verdict, timings_ms))
+        self._flow_target = self.target
+        if self.config.connection is Connection.OWN:
+            self._framer = Framer()
+            self._keep_alive = KeepAlive(self.config, self.dice, now)
+        self.registration.flow_ready(*negotiated.local)
+        self.registration.step(Input.FLOW_OPENED, now)
+
+    def flow_failed(self, error: SipsuaError, verdict: Verdict | None, now: float, at: datetime) -> None:
+        """No flow came about: name, TCP, handshake or certificate. `verdict` where it came as far as a certificate."""
+        if verdict is not None:
+            self.verdict = verdict
+        if self.lock.state is LockState.NEGOTIATING:
+            self._turn(locks.turn(self.lock, Turn.REFUSE, at))
+        self.emit(FlowFailed(error))
+        self.registration.step(Input.FLOW_REFUSED if isinstance(error, Untrusted) else Input.FLOW_FAILED, now, error)
+
+    def flow_lost(self, error: FlowLost, now: float, at: datetime) -> None:
+        """The flow is gone, by whomever."""
+        self._flow_target = None
+        self._framer = None
+        self._keep_alive = None
+        self._partial_until = None
+        self.wants_close = None
+        self._out.clear()
+        self._transactions.lose_transport(now)
+        self._turn(locks.turn(self.lock, Turn.LOSE, at))
+        self.emit(FlowClosed(error.what))
+        self.registration.step(Input.FLOW_LOST, now, error)
+
+    def receive_data(self, data: bytes, now: float) -> None:
+        """Bytes off the account's own flow."""
+        framer = self._framer
+        if framer is None:
+            return
+        framer.receive(data)
+        try:
+            while (frame := framer.next_frame()) is not None:
+                if isinstance(frame, Crlf):
+                    self._receive_crlf(frame, now)
+                else:
+                    self.receive_message(frame, now)
+        except MalformedMessage as error:
+            self._lose_framing(framer, error)
+            return
+        if not framer.incomplete:
+            self._partial_until = None
+        elif self._partial_until is None:
+            self._partial_until = now + self.config.limits.message
+
+    def receive_message(self, message: Request | Response, now: float) -> None:
+        """A message for this account, off its own flow or handed over by a shared one."""
+        if isinstance(message, Request):
+            self._receive_request(message, now)
+            return
+        try:
+            transaction = self._transactions.match_response(message, now)
+        except MalformedMessage as error:
+            self.emit(MessageDropped(f"response {message.status}: {error.what}"))
+            return
+        if transaction is not None:
+            self.registration.receive(message, now)
+
+    def data_to_send(self) -> bytes:
+        """The bytes that are to go to the wire now; each are given once."""
+        out = self._out
+        if not out:
+            return b""
+        data = out[0] if len(out) == 1 else b"".join(out)
+        out.clear()
+        return data
+
+    def next_event(self) -> Event | None:
+        """The next event, oldest first; each is given once."""
+        return self._events.pop(0) if self._events else None
+
+    # The clock
+
+    def get_timer(self) -> float | None:
+        """When `handle_timer` is to be called, or None."""
+        deadline = self._transactions.deadline
+        for other in (
+            self.registration.deadline,
+            self._keep_alive.deadline if self._keep_alive is not None else None,
+            self._partial_until,
+        ):
+            if other is not None and (deadline is None or other < deadline):
+                deadline = other
+        return deadline
+
+    def handle_timer(self, now: float) -> None:
+        """Do what is due."""
+        for transaction in self._transactions.handle_timer(now):
+            error = NoAnswer(
+                f"no final answer to {transaction.key.method} within 32 s (Timer F)",
+                fix="see whether the server handles requests at all on this port",
+            )
+            self.registration.step(Input.NO_ANSWER, now, error)
+        self.registration.handle_timer(now)
+        if self._keep_alive is not None:
+            pulse = self._keep_alive.handle_timer(now)
+            if pulse is Pulse.PING:
+                self._out.append(Crlf.PING.value)
+            elif pulse is Pulse.FAILED:
+                self.drop_flow("no pong came to our ping")
+        if self._partial_until is not None and self._partial_until <= now:
+            self._partial_until = None
+            self.drop_flow("a message was begun and not finished")
+
+    # The spokes
+
+    def emit(self, event: Event) -> None:
+        """Tell the outside."""
+        self._events.append(event)
+
+    def connect(self, now: float) -> None:
+        """Wish for a flow to `target`; the registration goes on at once where one stands."""
+        if self._flow_target is None:
+            self.wants_flow = True
+        elif self._flow_target == self.target and self.wants_close is None:
+            self.registration.step(Input.FLOW_OPENED, now)
+        else:
+            self.wants_flow = True
+            self.drop_flow("the registrar lies elsewhere")
+
+    def drop_flow(self, reason: str) -> None:
+        """The flow is of no use any more."""
+        if self._flow_target is not None and self.wants_close is None:
+            self.wants_close = reason
+
+    def send_request(self, branch: str, method: str, data: bytes, now: float) -> None:
+        """Send a request and begin its transaction."""
+        self._transactions.open_client(branch, method, data, now)
+        self._out.append(data)
+
+    def _turn(self, lock: Lock) -> None:
+        if lock is not self.lock:
+            self.lock = lock
+            self.emit(LockChanged(lock))
+
+    def _receive_crlf(self, crlf: Crlf, now: float) -> None:
+        if crlf is Crlf.PING:
+            self._out.append(Crlf.PONG.value)
+        elif self._keep_alive is not None:
+            self._keep_alive.receive_pong(now)
+
+    def _receive_request(self, request: Request, now: float) -> None:
+        if request.method == "ACK":
+            return
+        to_tag = self.config.persona.tag.make(self.dice)
+        try:
+            matched = self._transactions.match_request(request, now)
+        except MalformedMessage as error:
+            # Without a readable Via there is no transaction; the flow itself is the way back.
+            self._answer_malformed(request, error, to_tag)
+            return
+        if matched is None or isinstance(matched, bytes):
+            if matched:
+                self._out.append(matched)
+            return
+        config = self.config
+        try:
+            request.check()
+            response = uas.answer(request, config.persona, config.user_agent or config.persona.user_agent, to_tag)
+        except MalformedMessage as error:
+            response = uas.reject(request, error, to_tag)
+        self._out.append(self._transactions.respond(matched, response, now))
+        self.emit(RequestAnswered(request.method, response.status))
+
+    def _answer_malformed(self, request: Request, error: MalformedMessage, to_tag: str) -> None:
+        response = uas.reject(request, error, to_tag)
+        self._out.append(bytes(response))
+        self.emit(RequestAnswered(request.method, response.status))
+
+    def _lose_framing(self, framer: Framer, error: MalformedMessage) -> None:
+        if isinstance(framer.broken, Request):
+            self._answer_malformed(framer.broken, error, self.config.persona.tag.make(self.dice))
+        self.emit(MessageDropped(error.what))
+        self._framer = None
+        self.drop_flow(str(error))

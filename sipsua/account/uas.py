@@ -1,0 +1,110 @@
+"""What the account answers to requests that arrive on its flow: RFC 3261 section 8.2, its inspections in its order.
+
+The first inspection that objects gives the answer. A request outside any call is all that can arrive here: for one that needs a
+dialog or a subscription which does not exist the answer is 481, and a call that cannot be taken gets 480.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sipsua.account.persona import Persona
+from sipsua.errors import MalformedMessage
+from sipsua.sip.message import Header, Request, Response, respond
+
+KNOWN_METHODS = frozenset(
+    "ACK BYE CANCEL INFO INVITE MESSAGE NOTIFY OPTIONS PRACK PUBLISH REFER REGISTER SUBSCRIBE UPDATE".split()
+)
+"""IANA's SIP methods: one of these that the persona does not take is not allowed (405), any other not implemented (501)."""
+
+_ANSWERS: dict[str, tuple[int, str]] = {
+    "OPTIONS": (200, "OK"),
+    "INVITE": (480, "Temporarily Unavailable"),
+    "BYE": (481, "Call/Transaction Does Not Exist"),
+    "CANCEL": (481, "Call/Transaction Does Not Exist"),
+    "INFO": (481, "Call/Transaction Does Not Exist"),
+    "PRACK": (481, "Call/Transaction Does Not Exist"),
+    "UPDATE": (481, "Call/Transaction Does Not Exist"),
+    "NOTIFY": (481, "Subscription Does Not Exist"),
+    "SUBSCRIBE": (489, "Bad Event"),
+    "PUBLISH": (489, "Bad Event"),
+    "REFER": (603, "Decline"),
+    "MESSAGE": (415, "Unsupported Media Type"),
+    "REGISTER": (403, "Forbidden"),
+}
+"""Answers to methods that the persona takes, when nothing else objects."""
+
+_EXPLANATIONS: dict[int, tuple[Header, ...]] = {
+    415: (("Accept", "application/sdp"),),
+    489: (("Allow-Events", ""),),
+}
+"""Header fields that RFC 3261 and RFC 6665 want in an answer."""
+
+_REASONS = {400: "Bad Request", 505: "Version Not Supported", 513: "Message Too Large"}
+
+_BODIES = {"INVITE": "application/sdp", "UPDATE": "application/sdp", "PRACK": "application/sdp"}
+"""The body that a method may carry."""
+
+
+def answer(request: Request, persona: Persona, user_agent: str, to_tag: str) -> Response:
+    """The final response to a well-formed request outside any dialog, other than ACK, which has none."""
+    status, reason, extra = next(_objections(request, persona))
+    headers = list(extra)
+    if status == 200:
+        headers += _capabilities(persona)
+    headers.append(("User-Agent", user_agent))
+    return respond(request, status, reason, headers, to_tag=to_tag)
+
+
+def reject(request: Request, error: MalformedMessage, to_tag: str) -> Response:
+    """The response to a request that RFC 3261 forbids, other than ACK, which has none."""
+    reason = _REASONS.get(error.status, "Bad Request")
+    return respond(
+        request, error.status, reason, [("Warning", f'399 sipsua "{_printable(error.what)}"')], to_tag=to_tag
+    )
+
+
+def _objections(request: Request, persona: Persona) -> Iterator[tuple[int, str, tuple[Header, ...]]]:
+    allow = ("Allow", ", ".join(persona.allow))
+    # 8.2.1 Method Inspection
+    if request.method not in KNOWN_METHODS:
+        yield 501, "Not Implemented", (allow,)
+    elif request.method not in persona.allow:
+        yield 405, "Method Not Allowed", (allow,)
+    # 8.2.2.1 To and Request-URI
+    if not request.uri.is_sip:
+        yield 416, "Unsupported URI Scheme", ()
+    # 8.2.2.3 Require
+    required = request.tokens("require")
+    if required and request.method != "CANCEL":
+        yield 420, "Bad Extension", (("Unsupported", ", ".join(required)),)
+    # 8.2.3 Content Processing
+    if request.body:
+        content = (request.first("content-type") or "").partition(";")[0].strip().lower()
+        wanted = _BODIES.get(request.method)
+        if wanted is not None and content != wanted:
+            yield 415, "Unsupported Media Type", (("Accept", wanted),)
+        if (request.first("content-encoding") or "identity").lower() != "identity":
+            yield 415, "Unsupported Media Type", (("Accept-Encoding", "identity"),)
+    if request.method == "INVITE":
+        accepted = [item.partition(";")[0].strip().lower() for item in request.tokens("accept")]
+        if accepted and not {"application/sdp", "application/*", "*/*"} & set(accepted):
+            yield 406, "Not Acceptable", ()
+    status, reason = _ANSWERS[request.method]
+    yield status, reason, _EXPLANATIONS.get(status, ())
+
+
+def _capabilities(persona: Persona) -> Iterator[Header]:
+    """What an OPTIONS asks for (RFC 3261 section 11.2)."""
+    yield "Allow", ", ".join(persona.allow)
+    yield "Accept", "application/sdp"
+    yield "Accept-Encoding", "identity"
+    yield "Accept-Language", "en"
+    yield "Supported", ""
+    if persona.allow_events:
+        yield "Allow-Events", persona.list_separator.join(persona.allow_events)
+
+
+def _printable(text: str) -> str:
+    """The text as it may stand between quotes."""
+    return "".join(character if 32 <= ord(character) < 127 and character not in '"\\' else "?" for character in text)

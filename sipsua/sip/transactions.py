@@ -1,0 +1,328 @@
+"""The non-INVITE transactions of RFC 3261 section 17 as tables, and the matching of messages to them.
+
+Each machine is a table: what happens (an input) in which state gives the next state and what the transaction user is told. A pair that
+is not in the table is ignored where the RFC says so and a `Defect` where it cannot come about. Timers bear the RFC's letters: T1 = 0.5 s;
+F = 64*T1 gives a client up; E retransmits, K and J absorb repeats, and all three are only for unreliable transports. sipsua sends over
+TLS, so a transaction ends with its final response; but the tables are whole, and `reliable` chooses.
+
+`Transactions` is the index of one account: responses find their client transaction by branch and CSeq method (section 17.1.3), requests
+their server transaction by branch, sent-by and method (section 17.2.3).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import NamedTuple
+
+from sipsua.errors import Defect, MalformedMessage
+from sipsua.sip.message import MAGIC_COOKIE, Request, Response
+
+T1 = 0.5
+"""Round-trip estimate in seconds (RFC 3261 section 17.1.1.1)."""
+T2 = 4.0
+"""Longest interval between retransmissions of a non-INVITE request, in seconds."""
+T4 = 5.0
+"""How long a message stays in the network, in seconds."""
+
+
+class State(StrEnum):
+    """States of both non-INVITE machines (figures 6 and 8)."""
+
+    TRYING = "Trying"
+    PROCEEDING = "Proceeding"
+    COMPLETED = "Completed"
+    TERMINATED = "Terminated"
+
+
+class Input(StrEnum):
+    """What can happen to a transaction."""
+
+    PROVISIONAL = "1xx"
+    FINAL = "200-699"
+    REQUEST = "request"
+    """The request came again (server only)."""
+    TIMER_E = "Timer E"
+    TIMER_F = "Timer F"
+    TIMER_J = "Timer J"
+    TIMER_K = "Timer K"
+    TRANSPORT_ERROR = "transport error"
+
+
+class Outcome(StrEnum):
+    """What the transaction asks its user to do."""
+
+    DELIVER = "deliver"
+    """Hand the response up."""
+    RETRANSMIT = "retransmit"
+    """Send the last message again."""
+    SEND = "send"
+    """Send the response."""
+    TIMEOUT = "timeout"
+    """Tell the user that no answer came."""
+    FAILED = "failed"
+    """Tell the user that the transport is gone."""
+    NOTHING = "nothing"
+
+
+_Table = Mapping[tuple[State, Input], tuple[State, Outcome]]
+
+CLIENT: _Table = {
+    (State.TRYING, Input.TIMER_E): (State.TRYING, Outcome.RETRANSMIT),
+    (State.TRYING, Input.PROVISIONAL): (State.PROCEEDING, Outcome.DELIVER),
+    (State.TRYING, Input.FINAL): (State.COMPLETED, Outcome.DELIVER),
+    (State.TRYING, Input.TIMER_F): (State.TERMINATED, Outcome.TIMEOUT),
+    (State.TRYING, Input.TRANSPORT_ERROR): (State.TERMINATED, Outcome.FAILED),
+    (State.PROCEEDING, Input.TIMER_E): (State.PROCEEDING, Outcome.RETRANSMIT),
+    (State.PROCEEDING, Input.PROVISIONAL): (State.PROCEEDING, Outcome.DELIVER),
+    (State.PROCEEDING, Input.FINAL): (State.COMPLETED, Outcome.DELIVER),
+    (State.PROCEEDING, Input.TIMER_F): (State.TERMINATED, Outcome.TIMEOUT),
+    (State.PROCEEDING, Input.TRANSPORT_ERROR): (State.TERMINATED, Outcome.FAILED),
+    (State.COMPLETED, Input.PROVISIONAL): (State.COMPLETED, Outcome.NOTHING),
+    (State.COMPLETED, Input.FINAL): (State.COMPLETED, Outcome.NOTHING),
+    (State.COMPLETED, Input.TIMER_K): (State.TERMINATED, Outcome.NOTHING),
+    (State.COMPLETED, Input.TRANSPORT_ERROR): (State.TERMINATED, Outcome.NOTHING),
+}
+"""The non-INVITE client transaction, RFC 3261 figure 6."""
+
+SERVER: _Table = {
+    (State.TRYING, Input.REQUEST): (State.TRYING, Outcome.NOTHING),
+    (State.TRYING, Input.PROVISIONAL): (State.PROCEEDING, Outcome.SEND),
+    (State.TRYING, Input.FINAL): (State.COMPLETED, Outcome.SEND),
+    (State.TRYING, Input.TRANSPORT_ERROR): (State.TERMINATED, Outcome.FAILED),
+    (State.PROCEEDING, Input.REQUEST): (State.PROCEEDING, Outcome.RETRANSMIT),
+    (State.PROCEEDING, Input.PROVISIONAL): (State.PROCEEDING, Outcome.SEND),
+    (State.PROCEEDING, Input.FINAL): (State.COMPLETED, Outcome.SEND),
+    (State.PROCEEDING, Input.TRANSPORT_ERROR): (State.TERMINATED, Outcome.FAILED),
+    (State.COMPLETED, Input.REQUEST): (State.COMPLETED, Outcome.RETRANSMIT),
+    (State.COMPLETED, Input.FINAL): (State.COMPLETED, Outcome.NOTHING),
+    (State.COMPLETED, Input.TIMER_J): (State.TERMINATED, Outcome.NOTHING),
+    (State.COMPLETED, Input.TRANSPORT_ERROR): (State.TERMINATED, Outcome.FAILED),
+}
+"""The non-INVITE server transaction, RFC 3261 figure 8."""
+
+
+class Key(NamedTuple):
+    """What a message is matched by (RFC 3261 sections 17.1.3 and 17.2.3)."""
+
+    branch: str
+    sent_by: str
+    """Empty on the client side: our own branches are unique."""
+    method: str
+
+
+class _Transaction:
+    """What the two machines share: a state, a table, and at most two timers."""
+
+    __slots__ = ("_table", "_timers", "key", "last_sent", "state")
+
+    def __init__(self, table: _Table, key: Key, last_sent: bytes) -> None:
+        self._table = table
+        self.key = key
+        self.state = State.TRYING
+        self.last_sent = last_sent
+        """What a retransmission repeats."""
+        self._timers: dict[Input, float] = {}
+
+    @property
+    def deadline(self) -> float | None:
+        """When the next timer fires, or None."""
+        timers = self._timers
+        return min(timers.values()) if timers else None
+
+    def handle_timer(self, now: float) -> Outcome:
+        """Fire the timer that is due, if one is. Call again until `deadline` lies ahead."""
+        for timer, at in self._timers.items():
+            if at <= now:
+                del self._timers[timer]
+                return self._step(timer, now)
+        return Outcome.NOTHING
+
+    def lose_transport(self, now: float) -> Outcome:
+        """The flow under the transaction is gone."""
+        if self.state is State.TERMINATED:
+            return Outcome.NOTHING
+        return self._step(Input.TRANSPORT_ERROR, now)
+
+    def _step(self, given: Input, now: float) -> Outcome:
+        try:
+            state, outcome = self._table[self.state, given]
+        except KeyError:
+            raise Defect(f"{given} in state {self.state} of a transaction: expected {self._expected()}") from None
+        self.state = state
+        if state is State.TERMINATED:
+            self._timers.clear()
+        return outcome
+
+    def _expected(self) -> str:
+        return ", ".join(given for state, given in self._table if state is self.state) or "nothing"
+
+
+class ClientTransaction(_Transaction):
+    """One request of ours and the answers to it (RFC 3261 section 17.1.2)."""
+
+    __slots__ = ("_interval", "_reliable", "_t1")
+
+    def __init__(
+        self, branch: str, method: str, sent: bytes, now: float, *, reliable: bool = True, t1: float = T1
+    ) -> None:
+        super().__init__(CLIENT, Key(branch, "", method), sent)
+        self._reliable = reliable
+        self._t1 = t1
+        self._interval = t1
+        self._timers[Input.TIMER_F] = now + 64 * t1
+        if not reliable:
+            self._timers[Input.TIMER_E] = now + t1
+
+    def receive(self, status: int, now: float) -> Outcome:
+        """A response came. DELIVER tells the caller to hand it up."""
+        if status < 200:
+            outcome = self._step(Input.PROVISIONAL, now)
+            self._interval = T2
+            return outcome
+        was = self.state
+        outcome = self._step(Input.FINAL, now)
+        if was is not State.COMPLETED:
+            self._timers.clear()
+            self._timers[Input.TIMER_K] = now + T4
+            if self._reliable:
+                # Timer K is zero seconds here (section 17.1.2.2): the transaction ends with its answer.
+                self._step(Input.TIMER_K, now)
+        return outcome
+
+    def _step(self, given: Input, now: float) -> Outcome:
+        outcome = super()._step(given, now)
+        if given is Input.TIMER_E:
+            self._interval = min(2 * self._interval, T2)
+            self._timers[Input.TIMER_E] = now + self._interval
+        return outcome
+
+
+class ServerTransaction(_Transaction):
+    """One request of the peer and our answer to it (RFC 3261 section 17.2.2)."""
+
+    __slots__ = ("_reliable", "_t1")
+
+    def __init__(self, key: Key, *, reliable: bool = True, t1: float = T1) -> None:
+        super().__init__(SERVER, key, b"")
+        self._reliable = reliable
+        self._t1 = t1
+
+    def receive(self, now: float) -> Outcome:
+        """The request came again. RETRANSMIT tells the caller to send `last_sent`."""
+        return self._step(Input.REQUEST, now)
+
+    def respond(self, status: int, response: bytes, now: float) -> Outcome:
+        """Our answer. SEND tells the caller to send it; a second final answer is NOTHING."""
+        final = status >= 200
+        outcome = self._step(Input.FINAL if final else Input.PROVISIONAL, now)
+        if outcome is Outcome.SEND:
+            self.last_sent = response
+            if final:
+                # Timer J is zero seconds on a reliable transport (section 17.2.2).
+                self._timers[Input.TIMER_J] = now + (0.0 if self._reliable else 64 * self._t1)
+        return outcome
+
+
+class Transactions:
+    """All transactions of one account."""
+
+    __slots__ = ("_answered", "_clients", "_servers")
+
+    MAX_ANSWERED = 8
+    """How many answers are kept for peers that repeat a request on a reliable transport. RFC 3261 lets the transaction end at once
+    there, but session border controllers are seen to retransmit over TLS, and a repeat must not be processed twice."""
+
+    def __init__(self) -> None:
+        self._clients: dict[Key, ClientTransaction] = {}
+        self._servers: dict[Key, ServerTransaction] = {}
+        self._answered: OrderedDict[Key, bytes] = OrderedDict()
+
+    @property
+    def deadline(self) -> float | None:
+        """When the next timer of any transaction fires, or None."""
+        deadlines = [
+            deadline
+            for transactions in (self._clients, self._servers)
+            for transaction in transactions.values()
+            if (deadline := transaction.deadline) is not None
+        ]
+        return min(deadlines) if deadlines else None
+
+    def open_client(self, branch: str, method: str, sent: bytes, now: float) -> ClientTransaction:
+        """Begin the transaction of a request that is being sent over TLS."""
+        transaction = ClientTransaction(branch, method, sent, now)
+        self._clients[transaction.key] = transaction
+        return transaction
+
+    def match_response(self, response: Response, now: float) -> ClientTransaction | None:
+        """The client transaction that the response belongs to and that wants it handed up, else None.
+
+        Raises `MalformedMessage` for one that was not meant for us (section 8.1.3.3), or whose branch or CSeq cannot be read.
+        """
+        if response.defect is not None:
+            raise response.defect
+        if response.version != "SIP/2.0" or len(response.values("via")) > 1:
+            raise MalformedMessage("the response has another version, or more than one Via")
+        transaction = self._clients.get(Key(response.via.branch, "", response.cseq.method))
+        if transaction is None:
+            return None
+        outcome = transaction.receive(response.status, now)
+        if transaction.state is State.TERMINATED:
+            del self._clients[transaction.key]
+        return transaction if outcome is Outcome.DELIVER else None
+
+    def match_request(self, request: Request, now: float) -> ServerTransaction | bytes | None:
+        """A new server transaction for a request; or, for one that was seen before, the bytes to send again (None: none yet).
+
+        Raises `MalformedMessage` where the Via cannot be read.
+        """
+        via = request.via
+        branch = via.branch
+        if not branch.startswith(MAGIC_COOKIE) or branch == MAGIC_COOKIE:
+            # An RFC 2543 peer: what its rules match by, in one text (section 17.2.3).
+            branch = (
+                f"{branch} {request.call_id} {request.required('cseq')} {request.required('from')} {request.uri_text}"
+            )
+        key = Key(branch, f"{via.host}:{via.port or 5061}".lower(), request.method)
+        answered = self._answered.get(key)
+        if answered is not None:
+            return answered
+        known = self._servers.get(key)
+        if known is not None:
+            return known.last_sent if known.receive(now) is Outcome.RETRANSMIT else None
+        transaction = ServerTransaction(key)
+        self._servers[key] = transaction
+        return transaction
+
+    def respond(self, transaction: ServerTransaction, response: Response, now: float) -> bytes:
+        """Answer a request: the bytes to send (empty where it was answered before)."""
+        data = bytes(response)
+        if transaction.respond(response.status, data, now) is not Outcome.SEND:
+            return b""
+        if response.status >= 200:
+            self._servers.pop(transaction.key, None)
+            self._answered[transaction.key] = data
+            if len(self._answered) > self.MAX_ANSWERED:
+                self._answered.popitem(last=False)
+        return data
+
+    def handle_timer(self, now: float) -> list[ClientTransaction]:
+        """Fire what is due; the client transactions that no answer came to (Timer F)."""
+        timed_out = []
+        for transaction in list(self._clients.values()):
+            while (deadline := transaction.deadline) is not None and deadline <= now:
+                if transaction.handle_timer(now) is Outcome.TIMEOUT:
+                    timed_out.append(transaction)
+            if transaction.state is State.TERMINATED:
+                del self._clients[transaction.key]
+        return timed_out
+
+    def lose_transport(self, now: float) -> None:
+        """The flow is gone and every transaction with it."""
+        for transaction in (*self._clients.values(), *self._servers.values()):
+            transaction.lose_transport(now)
+        self._clients.clear()
+        self._servers.clear()
+        self._answered.clear()
