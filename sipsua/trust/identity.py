@@ -1,8 +1,8 @@
 """Our own certificate: what an account shows when a server asks the phone who it is.
 
-A phone carries a certificate of its own, made for its MAC address, and a server may demand it. An identity is the certificate, the
-intermediates that lead to it, and the private key, checked to belong together when they are read, so that a wrong pair is an error
-at the start and not a failed handshake later. The key never appears in a text.
+A phone carries a certificate of its own, made for its MAC address, and a server may demand it. An identity is the
+certificate, the intermediates that lead to it, and the private key, checked to belong together when they are read, so
+that a wrong pair is an error at the start and not a failed handshake later. The key never appears in a text.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _PEM_KEY = re.compile(rb"-----BEGIN ([A-Z0-9 ]*PRIVATE KEY)-----.*?-----END \1--
 
 
 class Identity:
-    """A certificate, its chain and its private key. Compared and hashed by identity. Attributes are not to be changed."""
+    """A certificate, its chain and its private key. Compared and hashed by identity; not to be changed."""
 
     __slots__ = ("__weakref__", "extra_chain", "not_after", "pkey", "subject", "x509")
 
@@ -39,7 +39,7 @@ class Identity:
     """Aware UTC: when the certificate expires."""
 
     def __init__(self, certificates: list[Certificate], key: bytes, *, where: str, key_where: str) -> None:
-        """`certificates` leaf first, `key` PEM or DER. `where` and `key_where` name them in errors (BadConfiguration)."""
+        """`certificates` leaf first, `key` PEM or DER; `where` and `key_where` name them in a BadConfiguration."""
         match = _PEM_KEY.search(key)
         load = load_pem_private_key if match else load_der_private_key
         try:
@@ -83,7 +83,8 @@ class Identity:
     def from_files(cls, certificate: str | os.PathLike[str], key: str | os.PathLike[str] | None = None) -> Identity:
         """Read the certificate (with its intermediates after it) and the key, which may be in the same file.
 
-        Raises BadConfiguration for files that are missing, unreadable or unfit, and for a key that is encrypted or another's.
+        Raises BadConfiguration for a file that is missing, unreadable or unfit, and for a key that is encrypted or
+        another's.
         """
         where = os.fspath(certificate)
         key_where = where if key is None else os.fspath(key)

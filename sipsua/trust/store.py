@@ -1,8 +1,9 @@
-"""The trust list: which certification authorities count, parsed once and shared by every account that names the same list.
+"""The trust list: which certification authorities count, parsed once and shared by every account that names it.
 
-A phone has two lists, the built-in and the custom one, and an operator wants to know which of them let a server in. So each anchor
-keeps the list and the file that it came from. Ten thousand accounts hold one `TrustList`, hence one parsed copy and one OpenSSL
-store. Files are told apart by what they contain, not by their names: `.cer`, `.crt`, `.der` and `.pem` each hold either form in the wild.
+A phone has two lists, the built-in and the custom one, and an operator wants to know which of them let a server in. So
+each anchor keeps the list and the file that it came from. Ten thousand accounts hold one `TrustList`, hence one parsed
+copy and one OpenSSL store. Files are told apart by what they contain, not by their names: `.cer`, `.crt`, `.der` and
+`.pem` each hold either form in the wild.
 """
 
 from __future__ import annotations
@@ -18,13 +19,16 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, load_der_private_key
+from OpenSSL._util import ffi as _ffi
+from OpenSSL._util import lib as _lib
 from OpenSSL.crypto import X509, Error, X509Store, X509StoreFlags
 
-from sipsua.errors import BadConfiguration
+from sipsua.errors import BadConfiguration, Defect
 
 MAXIMUM_FILE_SIZE = 5_000_000
 """Bytes. The limit that the phone has for a certificate file."""
 
+_NO_NAME = b"names-are-checked-by.sipsua.invalid"
 _PEM_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
 _PEM_LABEL = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----")
 
@@ -48,15 +52,16 @@ class TrustAnchor:
 class TrustList:
     """An immutable set of trust anchors, compared and hashed by identity so that it can key a cache of contexts.
 
-    What is listed is trusted, whether it signed itself or not (RFC 5280 section 6.1.1 (d): a trust anchor is a name and a key). An
-    operator who lists an intermediate CA means "trust this", and one who lists the server's own certificate pins it; OpenSSL's
-    default would refuse both, so the store carries `X509_V_FLAG_PARTIAL_CHAIN`. Dates, names and purpose are checked as ever.
+    What is listed is trusted, whether it signed itself or not (RFC 5280 section 6.1.1 (d): a trust anchor is a name and
+    a key). An operator who lists an intermediate CA means "trust this", and one who lists the server's own certificate
+    pins it; OpenSSL's default would refuse both, so the store carries `X509_V_FLAG_PARTIAL_CHAIN`. Dates, names and
+    purpose are checked as ever.
     """
 
     __slots__ = ("__weakref__", "_anchors", "_by_der", "_by_subject", "_openssl", "_store")
 
     def __init__(self, anchors: tuple[TrustAnchor, ...] = ()) -> None:
-        """Of several anchors with the same certificate the first stays. Raises BadConfiguration where one is no certificate."""
+        """Of anchors with the same certificate the first stays. Raises BadConfiguration where one is no certificate."""
         self._by_der = {anchor.der: anchor for anchor in reversed(anchors)}
         self._anchors = tuple(anchor for anchor in anchors if self._by_der[anchor.der] is anchor)
         self._by_subject: dict[Name, list[TrustAnchor]] = {}
@@ -120,27 +125,48 @@ class TrustList:
         return f"<TrustList: {self}>"
 
     def x509_store(self) -> X509Store:
-        """The OpenSSL store of this list, built at the first call and shared by all contexts from then on. Do not change it."""
+        """The store for handshakes, built at the first call and shared by all contexts. Nobody may change it.
+
+        Like `load_into`, it asks the verify callback for the name.
+        """
         if self._store is None:
             self._store = X509Store()
             self.load_into(self._store)
         return self._store
 
     def load_into(self, store: X509Store) -> None:
-        """Add all anchors to a context's own store (`Context.get_cert_store()`), with the flags that this list means."""
+        """Fill a context's own store (`Context.get_cert_store()`) for handshakes.
+
+        The store also wants a host name that no certificate has. So OpenSSL comes to the verify callback with
+        "hostname mismatch" in every handshake, before it has said yes, and `Verification` puts its own rule in the place of
+        that answer: a refusal then reaches the peer as alert bad_certificate, where a refusal of what OpenSSL has found
+        good would be internal_error. Without that callback nothing is accepted at all.
+        """
+        parameters = _ffi.gc(_lib.X509_VERIFY_PARAM_new(), _lib.X509_VERIFY_PARAM_free)
+        if (
+            _lib.X509_VERIFY_PARAM_set1_host(parameters, _NO_NAME, len(_NO_NAME)) != 1
+            or _lib.X509_STORE_set1_param(store._store, parameters) != 1
+        ):
+            raise Defect("OpenSSL takes no host name for a certificate store")
+        self._add_to(store)
+
+    def store_at(self, at: datetime) -> X509Store:
+        """A fresh store that judges a TLS server's chain offline, as of `at` (aware). It does not ask for a name."""
+        store = X509Store()
+        store.set_time(at.astimezone(UTC))
+        # A handshake sets the purpose by itself; offline it is ours to set.
+        if _lib.X509_STORE_set_purpose(store._store, _lib.X509_PURPOSE_SSL_SERVER) != 1:
+            raise Defect("OpenSSL takes no purpose for a certificate store")
+        self._add_to(store)
+        return store
+
+    def _add_to(self, store: X509Store) -> None:
         for certificate in self._openssl:
             store.add_cert(certificate)
         store.set_flags(X509StoreFlags.PARTIAL_CHAIN)
 
-    def store_at(self, at: datetime) -> X509Store:
-        """A fresh OpenSSL store that judges dates as of `at` (aware)."""
-        store = X509Store()
-        store.set_time(at.astimezone(UTC))
-        self.load_into(store)
-        return store
-
     def find(self, subject: x509.Name) -> tuple[TrustAnchor, ...]:
-        """The anchors of this name: more than one where a CA renewed its key. Names compare as in RFC 5280 section 7.1."""
+        """The anchors of this name: several where a CA changed its key. Names compare as in RFC 5280 section 7.1."""
         return tuple(self._by_subject.get(comparable(subject), ()))
 
     def anchor(self, der: bytes) -> TrustAnchor | None:
@@ -166,9 +192,10 @@ def comparable(name: x509.Name) -> Name:
 
 
 def certificates_in(data: bytes, where: str) -> list[x509.Certificate]:
-    """All certificates of a PEM bundle, or the one of a DER file. Private keys beside certificates are passed over, never read.
+    """All certificates of a PEM bundle, or the one of a DER file.
 
-    Raises BadConfiguration, naming `where`, if there is none or one of them is broken.
+    Private keys beside certificates are passed over, never read. Raises BadConfiguration, naming `where`, if there is no
+    certificate or one of them is broken.
     """
     if not data.strip():
         raise BadConfiguration(f"{where} is empty", fix="give a PEM or DER file with at least one certificate")
@@ -202,7 +229,7 @@ def certificates_in(data: bytes, where: str) -> list[x509.Certificate]:
 
 
 def read_file(path: str) -> bytes:
-    """The bytes of a certificate or key file. Raises BadConfiguration if it is missing, unreadable or larger than 5 MB."""
+    """The bytes of a certificate or key file. Raises BadConfiguration if it is missing, unreadable or over 5 MB."""
     try:
         with Path(path).open("rb") as file:
             data = file.read(MAXIMUM_FILE_SIZE + 1)
