@@ -390,7 +390,7 @@ def hash_username(algorithm: str | None, username: str, realm: str) -> str:
 
 
 def expected_response(credentials: Credentials, a1: str, method: str, body: bytes) -> str:
-    """The response that these `credentials` should hold, `a1` being from `hash_a1`; for an empty `method` the `rspauth`.
+    """The response that `credentials` should hold, `a1` being from `hash_a1`; with an empty `method` the `rspauth`.
 
     For a session algorithm the nonce of `credentials` has to be the one that began the session. Raises Misuse as
     `hash_a1` does.

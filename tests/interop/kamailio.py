@@ -138,6 +138,9 @@ class Kamailio:
             "DEFAULT_EXPIRES": str(default_expires),
             "MIN_EXPIRES": str(min_expires),
             "MAX_EXPIRES": str(max_expires),
+            # Bits of the auth module's challenge functions: 1 is qop="auth", 16 is stale=true.
+            "CHALLENGE_FLAGS": _quoted(int(qop)),
+            "STALE_FLAGS": _quoted(int(qop) | (16 if say_stale else 0)),
             "UNKNOWN_USER_STATUS": _quoted(unknown_user),
             "UNKNOWN_USER_REASON": _quoted({403: "Forbidden", 404: "Not Found"}[unknown_user]),
             "MAX_CONNECTIONS": str(max_connections),
@@ -153,7 +156,6 @@ class Kamailio:
             word
             for word, wanted in (
                 ("QOP", qop),
-                ("SAY_STALE", say_stale),
                 ("AUTHENTICATION_INFO", authentication_info),
                 ("REFUSE_WRONG_PASSWORD", wrong_password == 403),
                 ("UNBIND_LOST_FLOWS", unbind_lost_flows),

@@ -58,9 +58,9 @@ class Phone:
         self.unread = b""
         return head.decode() + "\r\n"
 
-    def request(self, method: str, uri: str, *lines: str) -> str:
-        """Send a request and return the answer that is not provisional."""
-        self.cseq += 1
+    def send(self, method: str, uri: str, *lines: str) -> None:
+        if method != "ACK":
+            self.cseq += 1
         head = [
             f"{method} {uri} SIP/2.0",
             f"Via: SIP/2.0/TLS 127.0.0.1:{self.local_port};branch=z9hG4bK{os.urandom(8).hex()};rport",
@@ -75,16 +75,19 @@ class Phone:
         if not any(line.startswith("To:") for line in lines):
             head.insert(3, f"To: <sip:{self.user}@127.0.0.1>")
         self.tls.sendall("\r\n".join([*head, "", ""]).encode())
+
+    def request(self, method: str, uri: str, *lines: str) -> str:
+        """Send a request and return the answer that is not provisional."""
+        self.send(method, uri, *lines)
         while (answer := self.message()).startswith("SIP/2.0 1"):
             pass
         return answer
 
-    def answer(self, request: str, status: str) -> None:
-        copied = [
-            line for line in request.split("\r\n") if line.startswith(("Via:", "From:", "To:", "Call-ID:", "CSeq:"))
-        ]
+    def answer(self, request: str, status: str, *lines: str) -> None:
+        names = ("Via:", "From:", "To:", "Call-ID:", "CSeq:", "Record-Route:")
+        copied = [line for line in request.split("\r\n") if line.startswith(names)]
         copied = [line + ";tag=me" if line.startswith("To:") and ";tag=" not in line else line for line in copied]
-        self.tls.sendall("\r\n".join([f"SIP/2.0 {status}", *copied, "Content-Length: 0", "", ""]).encode())
+        self.tls.sendall("\r\n".join([f"SIP/2.0 {status}", *copied, *lines, "Content-Length: 0", "", ""]).encode())
 
     def credentials(self, challenge: str, method: str, uri: str, password: str, *, nc: int = 1) -> str:
         """The value of Authorization for a challenge with qop."""
@@ -279,7 +282,9 @@ def test_send_to_a_phone_whose_flow_is_gone_says_so(kamailio: StartKamailio, aut
         pbx.send("1000")
 
 
-def test_call_is_challenged_and_then_reaches_the_other_phone(kamailio: StartKamailio, authority_file: Path) -> None:
+def test_call_is_challenged_and_runs_over_the_flows_of_both_phones_to_its_bye(
+    kamailio: StartKamailio, authority_file: Path
+) -> None:
     pbx = kamailio(users={"1000": "secret", "1001": "geheim"})
     with Phone(pbx, authority_file) as caller, Phone(pbx, authority_file, user="1001") as callee:
         caller.register()
@@ -290,17 +295,26 @@ def test_call_is_challenged_and_then_reaches_the_other_phone(kamailio: StartKama
         credentials = caller.credentials(challenge, "INVITE", uri, "secret")
 
         def serve() -> None:
-            invite = callee.message()
-            assert "Proxy-Authorization" not in invite
-            assert f"\r\nRecord-Route: <sip:127.0.0.1:{pbx.port};transport=tls;" in invite
-            assert f";alias=127.0.0.1~{caller.local_port}~3>" in invite
-            callee.answer(invite, "486 Busy Here")
-            assert callee.message().startswith("ACK ")
+            seen.append(callee.message())
+            # Nothing listens on port 9: only the flow leads to this phone.
+            callee.answer(seen[0], "200 OK", "Contact: <sip:1001@127.0.0.1:9;transport=tls>")
+            seen.append(callee.message())
+            seen.append(callee.message())
+            callee.answer(seen[2], "200 OK")
 
+        seen: list[str] = []
         server = threading.Thread(target=serve)
         server.start()
-        assert caller.request("INVITE", uri, to, f"Proxy-Authorization: {credentials}").startswith("SIP/2.0 486 ")
+        answer = caller.request("INVITE", uri, to, f"Proxy-Authorization: {credentials}")
+        assert answer.startswith("SIP/2.0 200 ")
+        contact, route = (re.search(rf"\r\n{name}: <(.*?)>", answer)[1] for name in ("Contact", "Record-Route"))  # type: ignore[index]
+        assert contact.endswith(f";alias=127.0.0.1~{callee.local_port}~3")
+        in_dialog = (f"{to};tag=me", f"Route: <{route}>")
+        caller.send("ACK", contact, *in_dialog)
+        assert caller.request("BYE", contact, *in_dialog).startswith("SIP/2.0 200 ")
         server.join()
+        assert [message.split()[0] for message in seen] == ["INVITE", "ACK", "BYE"]
+        assert "Proxy-Authorization" not in seen[0]
 
 
 def test_restart_loses_flows_and_bindings_and_keeps_port_and_users(
