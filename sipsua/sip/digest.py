@@ -207,12 +207,20 @@ class DigestClient:
     def __init__(self, username: str, password: str, *, order: Sequence[str] = AUTHORIZATION_ORDER) -> None:
         """`order` names the parameters as this kind of phone writes them; one without `userhash` never hashes its name.
 
-        Raises BadConfiguration for a user name with control characters, and for an order with other parameters.
+        Raises BadConfiguration for a user name with control characters, text that has no UTF-8 form, and an order with
+        other parameters.
         """
         if any(character < " " or character == "\x7f" for character in username):
             raise BadConfiguration(
                 "the user name holds a control character", fix="correct the user name of the account"
             )
+        try:
+            _encode(username + password)
+        except UnicodeEncodeError:
+            raise BadConfiguration(
+                "the user name or the password holds half a surrogate pair, which has no UTF-8 form",
+                fix="enter the user name and the password of the account again",
+            ) from None
         if wrong := {*AUTHORIZATION_ORDER} ^ {*order, "userhash"}:
             raise BadConfiguration(
                 f"the order of Authorization parameters lacks or should not hold {', '.join(sorted(wrong))}",

@@ -181,7 +181,10 @@ _drop_separators = str.maketrans("", "", "-.()")
 
 def _escape(part: str, allowed: str) -> str:
     """`part` with all but letters, digits, marks and the characters that this place allows escaped."""
-    return quote(part, _MARKS + allowed, errors="surrogateescape")
+    try:
+        return quote(part, _MARKS + allowed, errors="surrogateescape")
+    except UnicodeEncodeError:
+        raise BadConfiguration("part of a URI holds half a surrogate pair, which has no UTF-8 form") from None
 
 
 def _parse_params(text: str, params: dict[str, str | None]) -> dict[str, str | None]:

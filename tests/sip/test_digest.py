@@ -209,6 +209,13 @@ def test_user_name_with_control_characters_is_refused(username: str) -> None:
         DigestClient(username, "secret")
 
 
+@pytest.mark.parametrize(("username", "password"), [("a\ud800", "secret"), ("alice", "secret\ud800")])
+def test_text_without_a_utf8_form_is_refused_without_showing_it(username: str, password: str) -> None:
+    with pytest.raises(BadConfiguration) as caught:
+        DigestClient(username, password)
+    assert "secret" not in str(caught.value)
+
+
 def test_client_without_a_challenge_says_so() -> None:
     client = DigestClient("alice", "secret")
     assert client.challenge is None
@@ -424,7 +431,9 @@ def test_credentials_of_an_unknown_kind_prove_nothing(extra: str) -> None:
     assert not verify(credentials, hash_a1(None, "a", "r", "p"), "REGISTER", b"")
 
 
-TEXT = st.text(st.characters(exclude_characters="\r\n\0"))
+TEXT = st.text(
+    st.characters(codec="utf-8", exclude_characters="\r\n\0") | st.just("\udcff")
+)  # and a byte that is no UTF-8
 
 
 @given(

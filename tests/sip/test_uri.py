@@ -235,6 +235,8 @@ def test_build_refuses_an_empty_user_a_bad_port_and_a_foreign_scheme() -> None:
         Uri.build("a", port=70000)
     with pytest.raises(BadConfiguration):
         Uri.build("a", scheme="http")
+    with pytest.raises(BadConfiguration):
+        Uri.build("a", user="\ud800")
 
 
 @given(
@@ -262,3 +264,19 @@ def test_any_text_is_parsed_and_kept_or_refused(text: str) -> None:
         return
     assert str(uri) == text
     assert uri.equivalent(Uri.parse(text))
+
+
+PIECES = ["a", "1", "@", ":", ";", "=", "?", "&", ".", "-", "%41", "5060", "65536", "lr", "transport", "Tls", "[::1]"]
+
+
+@given(st.lists(st.sampled_from(PIECES), min_size=1, max_size=10).map("".join))
+def test_fast_and_strict_way_agree(rest: str) -> None:
+    """A scheme in capitals always goes the strict way."""
+
+    def parts(text: str) -> tuple[object, ...] | None:
+        try:
+            return Uri.parse(text)[1:]
+        except MalformedMessage:
+            return None
+
+    assert parts("sip:" + rest) == parts("SIP:" + rest)
