@@ -87,7 +87,8 @@ class Kamailio:
     - ``ping_interval`` sends OPTIONS on every bound flow that often, and removes the binding of a phone that leaves
       them unanswered for five intervals and ten seconds.
     - ``unbind_lost_flows`` removes a binding within about a second of its connection's end.
-    - ``max_connections`` and ``memory_mb`` for load: a flow with a binding takes about 75 KiB of its shared memory.
+    - ``max_connections`` and ``memory_mb`` for load: a flow with a binding takes about 75 KiB of its shared memory, and the
+      process needs that many open files and two hundred more (``ulimit -n``).
 
     Raises :class:`KamailioError` when it does not start, with the end of its log.
     """
@@ -115,7 +116,7 @@ class Kamailio:
         wrong_password: Literal[401, 403] = 401,
         ping_interval: int = 0,
         unbind_lost_flows: bool = False,
-        max_connections: int = 4096,
+        max_connections: int = 512,
         memory_mb: int = 64,
         program: str = "/usr/sbin/kamailio",
     ) -> None:
@@ -144,6 +145,7 @@ class Kamailio:
             "UNKNOWN_USER_STATUS": _quoted(unknown_user),
             "UNKNOWN_USER_REASON": _quoted({403: "Forbidden", 404: "Not Found"}[unknown_user]),
             "MAX_CONNECTIONS": str(max_connections),
+            "OPEN_FILES": str(max_connections + 200),
         }
         if ciphers is not None:
             self._settings["CIPHERS"] = _quoted(ciphers)
