@@ -242,6 +242,11 @@ class Registration:
         self._bound: list[str] = []
         self._held = False
 
+    @property
+    def call_id(self) -> str:
+        """The Call-ID of all our REGISTERs (RFC 3261 section 10.2); empty before the first flow."""
+        return self._call_id
+
     def step(self, given: Input, now: float, error: SipsuaError | None = None) -> None:
         """Feed an input. `error` says why, where the input is a failure."""
         try:

@@ -1,0 +1,144 @@
+"""Flows opened: name to address, address to TCP, TCP to TLS, each wait with its limit and all of them paced.
+
+Addresses race as in RFC 8305: the next one is tried when the one before has failed or taken 250 ms. Not more than `in_flight`
+connections are under way at a time: a PBX whose listen backlog is short (PJSIP's TLS transport: 5) drops the rest at TCP, where a time-out
+of seconds is all that one sees.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+from collections.abc import Callable
+
+from OpenSSL import SSL
+
+from sipsua.account.config import Limits, Target
+from sipsua.account.persona import Dice
+from sipsua.errors import SipsuaError, Unreachable
+from sipsua.net.flow import Flow, Rider, Tap
+from sipsua.net.resolve import resolve
+from sipsua.net.tls import Steps, TlsPipe, client_context
+from sipsua.trust.policy import Policy
+
+ATTEMPT_DELAY = 0.25
+"""Seconds before the next address is tried beside the one under way (RFC 8305 section 5)."""
+
+
+class Connector:
+    """Opens flows for any number of lines on one event loop."""
+
+    def __init__(
+        self,
+        *,
+        in_flight: int = 64,
+        tap: Tap | None = None,
+        keylog: Callable[[bytes], None] | None = None,
+        dice: Dice | None = None,
+    ) -> None:
+        """`tap` sees the plaintext of all flows; `keylog` gets lines in the format of SSLKEYLOGFILE. Both give secrets away."""
+        self.loop = asyncio.get_running_loop()
+        self.dice: Dice = dice or random.SystemRandom().getrandbits
+        self._pace = asyncio.Semaphore(in_flight)
+        self._tap = tap
+        self._keylog = keylog
+        self._contexts: dict[Policy, SSL.Context] = {}
+
+    async def open(
+        self, rider: Rider, target: Target, policy: Policy, limits: Limits, steps: Steps | None = None
+    ) -> Flow:
+        """Open a flow for a rider, and wait until its handshake has ended; the rider is told how.
+
+        Raises `Unreachable` where no TCP connection came about. `steps` sees the handshake's messages.
+        """
+        async with self._pace:
+            begin = self.loop.time()
+            addresses = await resolve(target.host, timeout=limits.resolve)
+            resolved = self.loop.time()
+            sock = await self._race(addresses, target, limits)
+            connected = self.loop.time()
+            pipe = TlsPipe.client(policy, target.host, context=self._context(policy), steps=steps)
+            flow = Flow(self.loop, pipe, rider, target, limits, self._tap)
+            flow.timings_ms["dns"] = (resolved - begin) * 1000
+            flow.timings_ms["tcp"] = (connected - resolved) * 1000
+            try:
+                await self.loop.create_connection(lambda: flow, sock=sock)
+                await flow.finished
+            except asyncio.CancelledError:
+                flow.abort()
+                raise
+            return flow
+
+    async def _race(self, addresses: list[str], target: Target, limits: Limits) -> socket.socket:
+        """The socket of the first address that answers."""
+        if len(addresses) == 1:
+            return await self._connect(addresses[0], target, limits)
+        waiting = list(addresses)
+        attempts: set[asyncio.Task[socket.socket]] = set()
+        failures: list[str] = []
+        try:
+            while waiting or attempts:
+                if waiting:
+                    attempts.add(self.loop.create_task(self._connect(waiting.pop(0), target, limits)))
+                done, attempts = await asyncio.wait(
+                    attempts, timeout=ATTEMPT_DELAY if waiting else None, return_when=asyncio.FIRST_COMPLETED
+                )
+                winners = []
+                for attempt in done:
+                    error = attempt.exception()
+                    if error is None:
+                        winners.append(attempt.result())
+                    elif isinstance(error, SipsuaError):
+                        failures.append(error.what)
+                    else:
+                        raise error
+                for late in winners[1:]:
+                    late.close()
+                if winners:
+                    return winners[0]
+        finally:
+            for attempt in attempts:
+                attempt.cancel()
+            for result in await asyncio.gather(*attempts, return_exceptions=True):
+                if isinstance(result, socket.socket):
+                    result.close()
+        raise Unreachable("; ".join(failures), fix=_FIX)
+
+    async def _connect(self, address: str, target: Target, limits: Limits) -> socket.socket:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        where = Target(address, target.port)
+        try:
+            sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        except OSError as error:
+            raise Unreachable(
+                f"no socket for {where}: {error.strerror}", fix="raise the limit of open files (ulimit -n)"
+            ) from None
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            async with asyncio.timeout(limits.connect):
+                await self.loop.sock_connect(sock, (address, target.port))
+        except TimeoutError:
+            sock.close()
+            raise Unreachable(
+                f"no TCP connection to {where} within {limits.connect:g} s",
+                fix="check address and port, and whether a firewall drops the packets",
+            ) from None
+        except OSError as error:
+            sock.close()
+            raise Unreachable(f"no TCP connection to {where}: {error.strerror or error}", fix=_FIX) from None
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def _context(self, policy: Policy) -> SSL.Context | None:
+        """A context of our own where keys are logged; else the one that all share."""
+        if self._keylog is None:
+            return None
+        if policy not in self._contexts:
+            self._contexts[policy] = client_context(policy, keylog=self._keylog)
+        return self._contexts[policy]
+
+
+_FIX = "check address and port (SIP over TLS has 5061), and that the server listens there"

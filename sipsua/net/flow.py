@@ -1,0 +1,257 @@
+"""One flow: a TCP connection with TLS on it, and whoever rides on it.
+
+    data_received → TlsPipe → rider.flow_data → … → Flow.send → TlsPipe → transport
+
+The flow moves bytes and knows when it began, stood and ended; what they mean is the rider's business. A rider is a `Line` (one account)
+or a `Trunk` (many). Each of the rider's verbs is called at most once for a flow, except `flow_data`; the first two come from inside
+`data_received`, so that the REGISTER leaves in the same segment as TLS 1.3's Finished.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Protocol, cast
+
+from sipsua.account.config import Limits, Target
+from sipsua.errors import FlowLost, HandshakeFailed, SipsuaError
+from sipsua.events import Negotiated
+from sipsua.net.tls import TlsPipe
+
+
+class Direction(StrEnum):
+    """Which way bytes went."""
+
+    SENT = "sent"
+    RECEIVED = "received"
+
+
+Tap = Callable[[Direction, bytes], None]
+"""Sees the plaintext of a flow, as it is sent and received. It must not raise, and what it sees holds credentials."""
+
+
+class Rider(Protocol):
+    """Who rides on a flow."""
+
+    def flow_negotiating(self, flow: Flow) -> None:
+        """TCP stands, the handshake begins."""
+
+    def flow_opened(self, flow: Flow, negotiated: Negotiated) -> None:
+        """The handshake is finished, the certificate accepted."""
+
+    def flow_data(self, data: bytes) -> None:
+        """Plaintext came."""
+
+    def flow_failed(self, flow: Flow, error: SipsuaError) -> None:
+        """The handshake failed."""
+
+    def flow_lost(self, error: FlowLost) -> None:
+        """The flow stood and is gone."""
+
+
+class _Stage(StrEnum):
+    CONNECTED = "connected"
+    OPEN = "open"
+    CLOSING = "closing"
+    """Our close_notify is out."""
+    GONE = "gone"
+
+
+class Flow(asyncio.Protocol):
+    """One flow. Made by `Connector.open`."""
+
+    __slots__ = (
+        "_began",
+        "_limit",
+        "_limits",
+        "_loop",
+        "_pipe",
+        "_rider",
+        "_stage",
+        "_tap",
+        "_transport",
+        "closed",
+        "finished",
+        "target",
+        "timings_ms",
+    )
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        pipe: TlsPipe,
+        rider: Rider,
+        target: Target,
+        limits: Limits,
+        tap: Tap | None,
+    ) -> None:
+        self._loop = loop
+        self._pipe = pipe
+        self._rider = rider
+        self._limits = limits
+        self._tap = tap
+        self._stage = _Stage.CONNECTED
+        self._began = 0.0
+        self._transport: asyncio.Transport | None = None
+        self._limit: asyncio.TimerHandle | None = None
+        self.target = target
+        self.timings_ms: dict[str, float] = {}
+        """What `dns`, `tcp` and `tls` took, in milliseconds."""
+        self.finished: asyncio.Future[None] = loop.create_future()
+        """Done when the handshake has ended, well or ill."""
+        self.closed: asyncio.Future[None] | None = None
+        """Done when the socket is closed; made by `close`."""
+
+    @property
+    def pipe(self) -> TlsPipe:
+        """The TLS on it."""
+        return self._pipe
+
+    @property
+    def peer(self) -> str:
+        """Address and port of the other end."""
+        assert self._transport is not None
+        host, port, *_ = self._transport.get_extra_info("peername")
+        return str(Target(host, port))
+
+    def send(self, data: bytes) -> None:
+        """Encrypt and send."""
+        if self._stage is not _Stage.OPEN:
+            return
+        if self._tap is not None:
+            self._tap(Direction.SENT, data)
+        self._pipe.send(data)
+        self._flush()
+
+    def close(self) -> None:
+        """Say close_notify, wait for the peer's within the limit, then let the socket go. The rider is not told."""
+        if self._stage is _Stage.OPEN:
+            self._stage = _Stage.CLOSING
+            self._pipe.close()
+            self._flush()
+            self._limit = self._loop.call_later(self._limits.close, self.abort)
+        elif self._stage is _Stage.CONNECTED:
+            self.abort()
+
+    def abort(self) -> None:
+        """Let the socket go at once. The rider is not told."""
+        self._stage = _Stage.GONE if self._stage is _Stage.CONNECTED else _Stage.CLOSING
+        if not self.finished.done():
+            self.finished.set_result(None)
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def wait_closed(self) -> None:
+        """Wait until the socket is closed, after `close` or `abort`."""
+        if self._transport is not None:
+            self.closed = self.closed or self._loop.create_future()
+            await self.closed
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._rider.flow_negotiating(self)
+        self._limit = self._loop.call_later(self._limits.handshake, self._handshake_late)
+        self._began = self._loop.time()
+        self._pipe.start()
+        self._flush()
+
+    def data_received(self, data: bytes) -> None:
+        pipe = self._pipe
+        try:
+            plaintext = pipe.receive(data)
+        except SipsuaError as error:
+            self._flush()
+            self._end(error)
+            return
+        if self._stage is _Stage.CONNECTED:
+            if not pipe.established:
+                self._flush()
+                return
+            self._open()
+        if plaintext and self._stage is _Stage.OPEN:
+            if self._tap is not None:
+                self._tap(Direction.RECEIVED, plaintext)
+            self._rider.flow_data(plaintext)
+        if pipe.closed_by_peer:
+            self._end(FlowLost(f"{self.target} closed the flow", fix="see its log; a server closes what it finds idle"))
+        elif self._stage is _Stage.OPEN:
+            # TLS answers by itself now and then (a key update): what it wants to say goes out even where the rider is silent.
+            self._flush()
+
+    def eof_received(self) -> None:
+        error = self._pipe.end()
+        self._end(error or FlowLost(f"{self.target} closed the flow"))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        if self._limit is not None:
+            self._limit.cancel()
+        what = "reset the connection" if isinstance(exc, ConnectionError) else "closed the connection"
+        if self._stage is _Stage.CONNECTED:
+            self._end(
+                HandshakeFailed(
+                    f"{self.target} {what} in the middle of the TLS handshake",
+                    fix="check that this is its TLS port, and look at its log",
+                )
+            )
+        else:
+            self._end(FlowLost(f"{self.target} {what}", fix="look at its log, and at what lies between"))
+        self._stage = _Stage.GONE
+        if self.closed is not None and not self.closed.done():
+            self.closed.set_result(None)
+
+    # The stages
+
+    def _open(self) -> None:
+        pipe = self._pipe
+        transport = self._transport
+        assert transport is not None
+        if self._limit is not None:
+            self._limit.cancel()
+            self._limit = None
+        self._stage = _Stage.OPEN
+        self.timings_ms["tls"] = (self._loop.time() - self._began) * 1000
+        host, port, *_ = transport.get_extra_info("sockname")
+        negotiated = Negotiated(
+            protocol=pipe.protocol or "",
+            cipher=pipe.cipher or "",
+            group=pipe.group,
+            server_name=self.target.host,
+            peer=self.peer,
+            local=(host, port),
+            at=datetime.now(UTC),
+        )
+        self.finished.set_result(None)
+        self._rider.flow_opened(self, negotiated)
+
+    def _end(self, error: SipsuaError) -> None:
+        """The flow ends here; the rider is told, unless it knows."""
+        stage, self._stage = self._stage, _Stage.GONE
+        if self._transport is not None:
+            self._transport.close()
+        if not self.finished.done():
+            self.finished.set_result(None)
+        if stage is _Stage.CONNECTED:
+            self._rider.flow_failed(self, error)
+        elif stage is _Stage.OPEN:
+            self._rider.flow_lost(error if isinstance(error, FlowLost) else FlowLost(error.what, fix=error.fix))
+
+    def _handshake_late(self) -> None:
+        limit = self._limits.handshake
+        error = HandshakeFailed(
+            f"{self.target} did not finish the TLS handshake within {limit:g} s",
+            fix="check that this is its TLS port; a server that is silent here waits for something else than TLS",
+        )
+        transport = self._transport
+        self._end(error)
+        if transport is not None:
+            transport.abort()
+
+    def _flush(self) -> None:
+        data = self._pipe.outgoing()
+        if data and self._transport is not None:
+            self._transport.write(data)

@@ -1,0 +1,178 @@
+"""One account on the wire: it opens the account's flow, turns its one timer, and hands its events to its one sink.
+
+After each call into the account `_pump` does what there is to do: bytes out, flow closed or wished for, timer, events. Nothing here
+decides anything; no task runs while a flow stands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from sipsua.account.account import Account
+from sipsua.account.config import AccountConfig, Connection
+from sipsua.errors import FlowLost, SipsuaError
+from sipsua.events import Event, HandshakeStepped, Negotiated
+from sipsua.net.connect import Connector
+from sipsua.net.flow import Flow
+from sipsua.net.trunk import Trunk
+from sipsua.sip.message import Request, Response
+
+Sink = Callable[[Event], None]
+"""Takes an account's events, in order. It may call the line, and must not raise."""
+
+
+class Line:
+    """One account on the wire. Itself the rider of the account's own flow; on a shared one the trunk stands between."""
+
+    __slots__ = (
+        "__weakref__",
+        "_began",
+        "_closed",
+        "_connector",
+        "_flow",
+        "_opening",
+        "_sink",
+        "_steps",
+        "_timer",
+        "_timer_at",
+        "_trunk",
+        "account",
+    )
+
+    def __init__(self, config: AccountConfig, connector: Connector, sink: Sink, *, steps: bool = False) -> None:
+        """`steps`: tell each message of the handshake as `HandshakeStepped` (costs a sixth of it)."""
+        self.account = Account(config, connector.dice)
+        self._connector = connector
+        self._sink = sink
+        self._steps = steps
+        self._began = 0.0
+        self._closed = False
+        self._flow: Flow | None = None
+        self._trunk: Trunk | None = None
+        self._opening: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+
+    def register(self) -> None:
+        """Wish for a binding, and keep it."""
+        self.account.register(self._connector.loop.time())
+        self._pump()
+
+    def unregister(self) -> None:
+        """Wish for no binding."""
+        self.account.unregister(self._connector.loop.time())
+        self._pump()
+
+    async def close(self) -> None:
+        """Leave the wire: orderly, within the account's limit, and with nothing left behind. The last events tell of it."""
+        opening, trunk, flow = self._opening, self._trunk, self._flow
+        self._closed = True
+        if opening is not None:
+            opening.cancel()
+            await asyncio.wait([opening])
+        if flow is not None:
+            self._drop("we left")
+        self._pump()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if trunk is not None:
+            await trunk.leave(self)
+        elif flow is not None:
+            await flow.wait_closed()
+
+    # The rider of a flow
+
+    def flow_unreachable(self, error: SipsuaError) -> None:
+        """No TCP connection came about."""
+        self.account.flow_failed(error, None, self._connector.loop.time(), datetime.now(UTC))
+        self._pump()
+
+    def flow_negotiating(self, flow: Flow) -> None:
+        self._began = self._connector.loop.time()
+        self._flow = flow
+        self.account.flow_negotiating(datetime.now(UTC))
+        self._pump()
+
+    def flow_opened(self, flow: Flow, negotiated: Negotiated) -> None:
+        verdict = flow.pipe.verdict
+        assert verdict is not None
+        self.account.flow_opened(verdict, negotiated, flow.timings_ms, self._connector.loop.time())
+        self._pump()
+
+    def flow_data(self, data: bytes) -> None:
+        self.account.receive_data(data, self._connector.loop.time())
+        self._pump()
+
+    def flow_message(self, message: Request | Response) -> None:
+        self.account.receive_message(message, self._connector.loop.time())
+        self._pump()
+
+    def flow_failed(self, flow: Flow, error: SipsuaError) -> None:
+        self._flow = None
+        self.account.flow_failed(error, flow.pipe.verdict, self._connector.loop.time(), datetime.now(UTC))
+        self._pump()
+
+    def flow_lost(self, error: FlowLost) -> None:
+        self._flow = None
+        self.account.flow_lost(error, self._connector.loop.time(), datetime.now(UTC))
+        self._pump()
+
+    # What there is to do
+
+    def _pump(self) -> None:
+        account = self.account
+        data = account.data_to_send()
+        if data and self._flow is not None:
+            self._flow.send(data)
+        if account.wants_close is not None:
+            self._drop(account.wants_close)
+        if account.wants_flow and self._opening is None and not self._closed:
+            account.wants_flow = False
+            self._connect()
+        deadline = account.get_timer()
+        # A timer that fires too early finds nothing due and is set anew: cheaper than to move it at each message.
+        if deadline is not None and (self._timer is None or deadline < self._timer_at):
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._connector.loop.call_at(deadline, self._fire)
+            self._timer_at = deadline
+        while (event := account.next_event()) is not None:
+            self._sink(event)
+
+    def _fire(self) -> None:
+        self._timer = None
+        self.account.handle_timer(self._connector.loop.time())
+        self._pump()
+
+    def _connect(self) -> None:
+        account, config = self.account, self.account.config
+        if config.connection is Connection.OWN:
+            self._opening = self._connector.loop.create_task(self._open())
+        else:
+            self._trunk = Trunk.of(self._connector, account.target, config.policy, config.limits)
+            self._trunk.join(self, self._stepped if self._steps else None)
+
+    def _drop(self, reason: str) -> None:
+        flow, self._flow = self._flow, None
+        if flow is not None and self._trunk is None:
+            flow.close()
+        self.account.flow_lost(FlowLost(reason), self._connector.loop.time(), datetime.now(UTC))
+
+    async def _open(self) -> None:
+        config = self.account.config
+        try:
+            await self._connector.open(
+                self, self.account.target, config.policy, config.limits, self._stepped if self._steps else None
+            )
+        except SipsuaError as error:
+            self._opening = None
+            self.flow_unreachable(error)
+        else:
+            self._opening = None
+            self._pump()
+
+    def _stepped(self, step: str) -> None:
+        self._sink(HandshakeStepped(step, (self._connector.loop.time() - self._began) * 1000))
