@@ -226,7 +226,7 @@ class Kamailio:
         self.users[user] = password
 
     def bindings(self, user: str | None = None) -> list[Binding]:
-        """The contacts registered now, of one user, or of all while they are no more than two hundred: one datagram's fill."""
+        """The contacts registered now, of one user, or of all while they are no more than a hundred: one datagram's fill."""
         if user is not None:
             try:
                 aors = [self.rpc("ul.lookup", "location", user)]
@@ -249,7 +249,7 @@ class Kamailio:
         return int(self.rpc("core.tcp_info")["opened_tls_connections"])
 
     def flows(self) -> list[Flow]:
-        """The TLS connections that are open now, in any state, while they are no more than five hundred."""
+        """The TLS connections that are open now, in any state, while they are no more than three hundred."""
         answer = self.rpc("tls.list")
         entries = answer if isinstance(answer, list) else [answer] if answer else []
         return [Flow(int(entry["src_port"]), str(entry["cipher"]).strip()) for entry in entries]

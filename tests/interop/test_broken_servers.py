@@ -66,7 +66,7 @@ def test_one_octet_at_a_time_makes_an_honest_handshake_slow(server_files: Issued
         pytest.raises(ssl.SSLCertVerificationError),
     ):
         connect(server, None)
-    assert server.visits[0].ended == "closed"
+    assert server.visits[0].ended != "open"
 
 
 @pytest.mark.parametrize("version", [TLS12, TLS13])
