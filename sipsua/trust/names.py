@@ -50,10 +50,10 @@ class PresentedNames:
 
     def __str__(self) -> str:
         entries = [
-            *(f"DNS:{_shown(name)}" for name in self.dns[:_SHOWN]),
+            *(f"DNS:{shown(name)}" for name in self.dns[:_SHOWN]),
             *(f"IP:{address}" for address in self.ips[:_SHOWN]),
-            *(f"URI:{_shown(uri)}" for uri in self.uris[:_SHOWN]),
-            *(f"SRV:{_shown(name)}" for name in self.srvs[:_SHOWN]),
+            *(f"URI:{shown(uri)}" for uri in self.uris[:_SHOWN]),
+            *(f"SRV:{shown(name)}" for name in self.srvs[:_SHOWN]),
         ]
         count = len(self.dns) + len(self.ips) + len(self.uris) + len(self.srvs)
         text = ", ".join(entries[:_SHOWN]) or (
@@ -61,7 +61,7 @@ class PresentedNames:
         )
         if count > _SHOWN:
             text += f" and {count - _SHOWN} more"
-        return text + "".join(f", CN={_shown(name)}" for name in self.common_names[-1:])
+        return text + "".join(f", CN={shown(name)}" for name in self.common_names[-1:])
 
 
 class NameProblem(NamedTuple):
@@ -213,6 +213,12 @@ def advice(presented: PresentedNames, reference: str, refusing: NameRule) -> str
     return ", or ".join(ways)
 
 
+def shown(text: str, limit: int = 80) -> str:
+    """A text from a certificate, fit for a terminal: no control characters, not endless."""
+    text = text if len(text) <= limit else text[: limit - 1] + "…"
+    return text if text.isprintable() else repr(text)[1:-1]
+
+
 class Reference(NamedTuple):
     """The name that was asked for, ready for comparison. With both parts None it matches nothing."""
 
@@ -260,12 +266,12 @@ def _compare(
 ) -> NameProblem | None:
     """Look for the reference among the names that a rule counts; `ips` is None where it counts no addresses."""
     dns, ip = parse_reference(reference)
-    evidence = f"wanted {_shown(reference)}, the certificate has {presented}"
+    evidence = f"wanted {shown(reference)}, the certificate has {presented}"
     if ip is None and dns is None:
         return NameProblem(
             ProblemCode.NAME_MISMATCH,
             section,
-            f"wanted {_shown(reference)}, which is neither a DNS name nor an IP address",
+            f"wanted {shown(reference)}, which is neither a DNS name nor an IP address",
         )
     if dns is None:
         if ips and any(address.packed == ip for address in ips):
@@ -282,7 +288,7 @@ def _compare(
             refused = candidate
     if refused is not None:
         code = ProblemCode.WILDCARD_REFUSED
-        evidence += f"; {rule} does not take the wildcard {_shown(refused)}"
+        evidence += f"; {rule} does not take the wildcard {shown(refused)}"
     elif candidates:
         code = ProblemCode.NAME_MISMATCH
     else:
@@ -323,9 +329,3 @@ def _sip_host(uri: str) -> str | None:
     if not colon or scheme.lower() != "sip" or "@" in rest:
         return None
     return re.split(r"[:;?]", rest, maxsplit=1)[0] or None
-
-
-def _shown(text: str) -> str:
-    """A name from a peer, fit for a terminal: no control characters, not endless."""
-    text = text if len(text) <= 80 else text[:79] + "…"
-    return text if text.isprintable() else repr(text)[1:-1]

@@ -19,7 +19,6 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, load_der_private_key
-from OpenSSL._util import ffi as _ffi
 from OpenSSL._util import lib as _lib
 from OpenSSL.crypto import X509, Error, X509Store, X509StoreFlags
 
@@ -28,7 +27,6 @@ from sipsua.errors import BadConfiguration, Defect
 MAXIMUM_FILE_SIZE = 5_000_000
 """Bytes. The limit that the phone has for a certificate file."""
 
-_NO_NAME = b"names-are-checked-by.sipsua.invalid"
 _PEM_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
 _PEM_LABEL = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----")
 
@@ -125,45 +123,27 @@ class TrustList:
         return f"<TrustList: {self}>"
 
     def x509_store(self) -> X509Store:
-        """The store for handshakes, built at the first call and shared by all contexts. Nobody may change it.
-
-        Like `load_into`, it asks the verify callback for the name.
-        """
+        """The store for handshakes, built at the first call and shared by all contexts. Nobody may change it."""
         if self._store is None:
             self._store = X509Store()
             self.load_into(self._store)
         return self._store
 
     def load_into(self, store: X509Store) -> None:
-        """Fill a context's own store (`Context.get_cert_store()`) for handshakes.
-
-        The store also wants a host name that no certificate has. So OpenSSL comes to the verify callback with
-        "hostname mismatch" in every handshake, before it has said yes, and `Verification` puts its own rule in the place of
-        that answer: a refusal then reaches the peer as alert bad_certificate, where a refusal of what OpenSSL has found
-        good would be internal_error. Without that callback nothing is accepted at all.
-        """
-        parameters = _ffi.gc(_lib.X509_VERIFY_PARAM_new(), _lib.X509_VERIFY_PARAM_free)
-        if (
-            _lib.X509_VERIFY_PARAM_set1_host(parameters, _NO_NAME, len(_NO_NAME)) != 1
-            or _lib.X509_STORE_set1_param(store._store, parameters) != 1
-        ):
-            raise Defect("OpenSSL takes no host name for a certificate store")
-        self._add_to(store)
+        """Add all anchors to a context's own store (`Context.get_cert_store()`), with the flags that this list means."""
+        for certificate in self._openssl:
+            store.add_cert(certificate)
+        store.set_flags(X509StoreFlags.PARTIAL_CHAIN)
 
     def store_at(self, at: datetime) -> X509Store:
-        """A fresh store that judges a TLS server's chain offline, as of `at` (aware). It does not ask for a name."""
+        """A fresh store that judges a TLS server's chain offline, as of `at` (aware)"""
         store = X509Store()
         store.set_time(at.astimezone(UTC))
         # A handshake sets the purpose by itself; offline it is ours to set.
         if _lib.X509_STORE_set_purpose(store._store, _lib.X509_PURPOSE_SSL_SERVER) != 1:
             raise Defect("OpenSSL takes no purpose for a certificate store")
-        self._add_to(store)
+        self.load_into(store)
         return store
-
-    def _add_to(self, store: X509Store) -> None:
-        for certificate in self._openssl:
-            store.add_cert(certificate)
-        store.set_flags(X509StoreFlags.PARTIAL_CHAIN)
 
     def find(self, subject: x509.Name) -> tuple[TrustAnchor, ...]:
         """The anchors of this name: several where a CA changed its key. Names compare as in RFC 5280 section 7.1."""

@@ -1,0 +1,183 @@
+"""One certificate, taken apart: what a person wants to know of it, and what path building needs.
+
+Certificates come from peers and may hold anything. Here is the one place that reads them, so that whatever a parser thinks of
+the bytes becomes either a plain text or a ValueError, and so that ten thousand connections to one server describe its
+certificate once.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import lru_cache
+from hashlib import sha256
+from typing import TypeVar
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
+
+from sipsua.trust.names import shown
+from sipsua.trust.store import Name, comparable
+from sipsua.trust.verdict import Certificate
+
+_Kind = TypeVar("_Kind", bound=x509.ExtensionType)
+
+# OpenSSL's security level 2 wants 112 bits. By its formula (SP 800-57), rounded to multiples of 8, RSA has them from 1968 bits on.
+_RSA_BITS = 1968
+_EC_BITS = 224
+_WEAK_HASHES = frozenset({"md5", "sha1"})
+
+
+@lru_cache(maxsize=1024)
+def describe(der: bytes) -> Certificate:
+    """What a person wants to know of a certificate. What cannot be read shows as `(unreadable)`; raises nothing."""
+    unreadable = Certificate(
+        subject="(unreadable)",
+        issuer="(unreadable)",
+        serial="",
+        names=(),
+        not_before=datetime.min.replace(tzinfo=UTC),
+        not_after=datetime.min.replace(tzinfo=UTC),
+        key="(unreadable)",
+        signature="(unreadable)",
+        fingerprint=sha256(der).hexdigest(),
+        der=der,
+    )
+    # The parser raises many kinds of errors, warnings too where they are errors: none of them may end a phone.
+    try:
+        parsed = Parsed(der)
+        certificate = parsed.certificate
+        return Certificate(
+            subject=shown(certificate.subject.rfc4514_string(), 1000),
+            issuer=shown(certificate.issuer.rfc4514_string(), 1000),
+            serial=format(certificate.serial_number, "x"),
+            names=tuple(entry(name) for name in parsed.alternative_names),
+            not_before=certificate.not_valid_before_utc,
+            not_after=certificate.not_valid_after_utc,
+            key=parsed.key_text,
+            signature=certificate.signature_algorithm_oid._name,
+            fingerprint=unreadable.fingerprint,
+            der=der,
+        )
+    except Exception:
+        return unreadable
+
+
+class Parsed:
+    """A certificate, taken apart for path building. Raises ValueError where it is none, or its names are broken."""
+
+    __slots__ = ("alternative_names", "certificate", "defect", "der", "extensions", "issuer", "key", "subject")
+
+    certificate: x509.Certificate
+    der: bytes
+    subject: Name
+    issuer: Name
+    extensions: dict[x509.ObjectIdentifier, x509.Extension[x509.ExtensionType]]
+    alternative_names: tuple[x509.GeneralName, ...]
+    defect: str | None
+    """Why the extensions cannot be read; there are none then."""
+    key: object
+    """A public key of `cryptography`, or None where it knows no such kind."""
+
+    def __init__(self, der: bytes) -> None:
+        self.der = der
+        self.certificate = certificate = x509.load_der_x509_certificate(der)
+        self.subject = comparable(certificate.subject)
+        self.issuer = comparable(certificate.issuer)
+        self.defect = None
+        self.extensions = {}
+        self.alternative_names = ()
+        self.key = None
+        try:
+            self.extensions = {extension.oid: extension for extension in certificate.extensions}
+            alternative = self.extension(x509.SubjectAlternativeName)
+            self.alternative_names = tuple(alternative) if alternative is not None else ()
+        except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+            self.defect = shown(str(error), 200)
+        try:
+            self.key = certificate.public_key()
+        except (ValueError, UnsupportedAlgorithm):
+            pass
+
+    @property
+    def text(self) -> str:
+        """The subject, for evidence."""
+        return shown(self.certificate.subject.rfc4514_string()) or "(no subject)"
+
+    @property
+    def issuer_text(self) -> str:
+        """The issuer, for evidence."""
+        return shown(self.certificate.issuer.rfc4514_string()) or "(no issuer)"
+
+    @property
+    def key_text(self) -> str:
+        """For example `RSA 2048`, `EC P-256`, `Ed25519`."""
+        key = self.key
+        if isinstance(key, rsa.RSAPublicKey):
+            return f"RSA {key.key_size}"
+        if isinstance(key, ec.EllipticCurvePublicKey):
+            curve = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521", "secp224r1": "P-224"}
+            return f"EC {curve.get(key.curve.name, key.curve.name)}"
+        if isinstance(key, dsa.DSAPublicKey):
+            return f"DSA {key.key_size}"
+        if isinstance(key, ed25519.Ed25519PublicKey):
+            return "Ed25519"
+        return "Ed448" if isinstance(key, ed448.Ed448PublicKey) else "unknown"
+
+    @property
+    def weak_key(self) -> bool:
+        """Whether the key has less than 112 bits of security."""
+        key = self.key
+        if isinstance(key, rsa.RSAPublicKey | dsa.DSAPublicKey):
+            return key.key_size < _RSA_BITS
+        return isinstance(key, ec.EllipticCurvePublicKey) and key.key_size < _EC_BITS
+
+    @property
+    def weak_hash(self) -> str | None:
+        """The hash of the signature, if it is one with less than 112 bits of security."""
+        try:
+            algorithm = self.certificate.signature_hash_algorithm
+        except UnsupportedAlgorithm:
+            return None
+        return algorithm.name if algorithm is not None and algorithm.name in _WEAK_HASHES else None
+
+    def extension(self, kind: type[_Kind]) -> _Kind | None:
+        """The value of an extension."""
+        found = self.extensions.get(kind.oid)
+        return found.value if found is not None and isinstance(found.value, kind) else None
+
+    def valid_at(self, at: datetime) -> bool:
+        """Whether the validity period includes `at`."""
+        return self.certificate.not_valid_before_utc <= at <= self.certificate.not_valid_after_utc
+
+    def signed_by(self, issuer: Parsed) -> bool:
+        """Whether the issuer's key made the signature. True also for algorithms that cannot be checked here."""
+        certificate, key = self.certificate, issuer.key
+        try:
+            signature, signed = certificate.signature, certificate.tbs_certificate_bytes
+            parameters = certificate.signature_algorithm_parameters
+            if isinstance(key, rsa.RSAPublicKey):
+                digest = certificate.signature_hash_algorithm
+                if digest is None or isinstance(parameters, ec.ECDSA):
+                    return False
+                key.verify(signature, signed, parameters, digest)  # type: ignore[arg-type]
+            elif isinstance(key, ec.EllipticCurvePublicKey):
+                if not isinstance(parameters, ec.ECDSA):
+                    return False
+                key.verify(signature, signed, parameters)
+            elif isinstance(key, ed25519.Ed25519PublicKey | ed448.Ed448PublicKey):
+                key.verify(signature, signed)
+        except UnsupportedAlgorithm:
+            return True
+        except (InvalidSignature, ValueError, TypeError):
+            return False
+        return True
+
+
+def entry(name: x509.GeneralName) -> str:
+    """A general name as `DNS:…`, `IP:…`, `URI:…`."""
+    if isinstance(name, x509.DirectoryName):
+        return f"dirName:{shown(name.value.rfc4514_string())}"
+    kinds = {x509.DNSName: "DNS", x509.IPAddress: "IP", x509.UniformResourceIdentifier: "URI", x509.RFC822Name: "email"}
+    kind = kinds.get(type(name), "other")
+    return f"{kind}:{shown(str(name.value))}" if kind != "other" else "other"
