@@ -293,7 +293,7 @@ class TlsPipe:
                 return
             raise self._fail(self._handshake_error(self._error(count))) from self._watch.defect
         if (verification := self._watch.verification) is not None:
-            self.verdict = verification.verdict(*self._chains())
+            self.verdict = verification.verdict(self._sent())
             if not self.verdict.accepted:
                 # The callback let pass what the verdict does not. Our Finished, not yet handed out, must not leave.
                 failure = self._fail(CertificateRefused(self.verdict))
@@ -310,10 +310,9 @@ class TlsPipe:
             return error
         return SSL.Error([])
 
-    def _chains(self) -> tuple[list[bytes], list[bytes] | None]:
-        """The certificates as the peer sent them, and the path that OpenSSL built, if it came to the end of it."""
-        sent: list[X509] = self._connection.get_peer_cert_chain() or []
-        return [dump_certificate(FILETYPE_ASN1, one) for one in sent], None
+    def _sent(self) -> list[X509]:
+        """The certificates as the peer sent them, leaf first; also after a refusal."""
+        return self._connection.get_peer_cert_chain() or []
 
     def _fail(self, error: SipsuaError) -> SipsuaError:
         """Keep the error for all further calls, and OpenSSL's last words for `outgoing`."""
@@ -332,7 +331,7 @@ class TlsPipe:
         if watch.defect is not None:
             return Defect(f"the verification of the certificate of {peer} broke: {watch.defect!r}")
         if watch.refused and watch.verification is not None:
-            self.verdict = watch.verification.verdict(*self._chains())
+            self.verdict = watch.verification.verdict(self._sent())
             return CertificateRefused(self.verdict, alert=watch.alert_sent)
         if isinstance(error, SSL.ZeroReturnError):
             return HandshakeFailed(f"{peer} ended the TLS handshake with close_notify", fix=_ITS_LOG)
@@ -401,29 +400,34 @@ class TlsPipe:
 class _Watch:
     """What the callbacks of one connection need: its app data. It holds neither pipe nor connection, so no cycle arises."""
 
-    __slots__ = ("alert_sent", "client", "defect", "last", "refused", "steps", "verification")
+    __slots__ = ("alert_sent", "anchored", "client", "defect", "last", "refused", "steps", "verification")
 
     def __init__(self, verification: Verification | None, steps: Steps | None, client: bool) -> None:
         self.verification = verification
         self.steps = steps
         self.client = client
         self.last = b""
+        self.anchored = False
         self.refused = False
         self.alert_sent: int | None = None
         self.defect: Exception | None = None
 
 
 def _judge(ok: int, store: Any) -> int:
-    """The verify callback of all contexts: 1 goes on, 0 refuses. OpenSSL calls it for each error, and for each good certificate.
+    """The verify callback of all contexts: 1 goes on, 0 refuses.
 
-    pyOpenSSL's wrapper would make three objects per certificate, 13 µs of some 500 for a handshake, cannot set the error,
-    and keeps an exception on the shared context, from where it surfaces in another connection.
+    OpenSSL calls it for each error, and for each good certificate from the anchor down to the leaf. Of the good ones the
+    verification wants to see the two ends: which anchor it was, and the names of the leaf. pyOpenSSL's wrapper would make
+    three objects for each, 13 µs of some 500 for a handshake; it cannot set the error; and it keeps an exception on the
+    shared context, from where it surfaces in another connection.
     """
-    depth = _lib.X509_STORE_CTX_get_error_depth(store)
-    if ok and depth:
-        return 1
     connection = SSL.Connection._reverse_mapping[_lib.X509_STORE_CTX_get_ex_data(store, _SSL_OF_STORE)]
     watch: _Watch = connection.get_app_data()
+    depth = _lib.X509_STORE_CTX_get_error_depth(store)
+    if ok and depth:
+        if watch.anchored:
+            return 1
+        watch.anchored = True
     if watch.steps is not None:
         # OpenSSL tells of a certificate when it has accepted it, but a refused one arrived too.
         _tell(connection, watch, _READ_SERVER_CERTIFICATE if watch.client else _READ_CLIENT_CERTIFICATE)
