@@ -66,9 +66,13 @@ class Line:
         self._pump()
 
     async def close(self) -> None:
-        """Leave the wire: orderly, within the account's limit, and with nothing left behind. The last events tell of it."""
+        """Leave the wire: orderly, within the account's limit, and with nothing left behind. The last events tell of it.
+
+        A binding that still stands is removed without waiting for the answer; `unregister` first where that matters.
+        """
         opening, trunk, flow = self._opening, self._trunk, self._flow
         self._closed = True
+        self.unregister()
         if opening is not None:
             opening.cancel()
             await asyncio.wait([opening])

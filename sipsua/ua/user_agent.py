@@ -70,22 +70,22 @@ class UserAgent:
         """The last answer of the registrar while our binding stands, else None."""
         return self._binding
 
-    async def register(self, timeout: float | None = None) -> Registered:
+    async def register(self, within: float | None = None) -> Registered:
         """Register, and stay registered until `unregister` or the end of the block.
 
         Raises what went wrong at the first attempt, and then tries no more: `CertificateRefused`, `HandshakeFailed`, `Unreachable`,
-        `CredentialsRefused`, `Refused`, `FlowLost`, or `NoAnswer` after `timeout` seconds. Cancelled, it takes the wish back.
+        `CredentialsRefused`, `Refused`, `FlowLost`, or `NoAnswer` after `within` seconds. Cancelled, it takes the wish back.
         """
         line = self._entered
         if self._binding is not None:
             return self._binding
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(within):
                 line.register()
                 event = await self._answer()
         except TimeoutError:
             line.unregister()
-            raise NoAnswer(f"not registered within {timeout:g} s", fix="see which step hangs with --trace") from None
+            raise NoAnswer(f"not registered within {within:g} s", fix="see which step hangs with --trace") from None
         except BaseException:
             line.unregister()
             raise
