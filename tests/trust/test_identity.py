@@ -1,0 +1,83 @@
+"""Our own certificate: pairs that fit, and what is said of those that do not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
+
+from sipsua.errors import BadConfiguration
+from sipsua.testing.pki import CertificateAuthority
+from sipsua.trust.identity import Identity
+
+INTERMEDIATE = CertificateAuthority("Yealink-like root").intermediate("Phones")
+PHONE = INTERMEDIATE.issue(common_name="001565aabbcc")
+OTHER = INTERMEDIATE.issue(common_name="001565000000")
+
+
+def test_certificate_with_chain_and_key_from_two_files(tmp_path: Path) -> None:
+    files = PHONE.write(tmp_path)
+    identity = Identity.from_files(files.certificate, files.key)
+    assert identity.subject == "CN=001565aabbcc"
+    assert identity.not_after == PHONE.certificate.not_valid_after_utc
+    assert identity.x509.to_cryptography() == PHONE.certificate
+    assert [one.to_cryptography() for one in identity.extra_chain] == [INTERMEDIATE.certificate]
+    assert identity.pkey.bits() == 256
+
+
+def test_key_may_be_in_the_file_of_the_certificate(tmp_path: Path) -> None:
+    path = tmp_path / "phone.pem"
+    path.write_bytes(PHONE.key_pem + PHONE.chain_pem)
+    assert Identity.from_files(path).subject == "CN=001565aabbcc"
+
+
+def test_der_files_are_taken(tmp_path: Path) -> None:
+    (tmp_path / "c").write_bytes(PHONE.certificate.public_bytes(Encoding.DER))
+    (tmp_path / "k").write_bytes(PHONE.key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()))
+    assert Identity.from_files(tmp_path / "c", tmp_path / "k").extra_chain == ()
+
+
+def test_rsa_identity_is_taken() -> None:
+    issued = INTERMEDIATE.issue(common_name="phone", key="rsa")
+    assert Identity.from_pem(issued.certificate_pem, issued.key_pem).pkey.bits() == 2048
+
+
+def test_identities_are_compared_by_identity() -> None:
+    one, other = (Identity.from_pem(PHONE.chain_pem, PHONE.key_pem) for _ in range(2))
+    assert one != other
+    assert len({one, other, one}) == 2
+
+
+def test_repr_shows_the_subject_only() -> None:
+    assert repr(Identity.from_pem(PHONE.chain_pem, PHONE.key_pem)) == "<Identity: CN=001565aabbcc>"
+
+
+def test_key_of_another_certificate_is_a_configuration_error() -> None:
+    with pytest.raises(BadConfiguration, match="does not belong to the certificate CN=001565aabbcc"):
+        Identity.from_pem(PHONE.chain_pem, OTHER.key_pem)
+
+
+def test_chain_in_the_wrong_order_is_a_configuration_error() -> None:
+    with pytest.raises(BadConfiguration, match="not the first one"):
+        Identity.from_pem(INTERMEDIATE.pem + PHONE.certificate_pem, PHONE.key_pem)
+
+
+def test_encrypted_key_is_a_configuration_error_that_says_how_to_decrypt() -> None:
+    key = PHONE.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
+    with pytest.raises(BadConfiguration, match="is encrypted.*openssl pkey"):
+        Identity.from_pem(PHONE.chain_pem, key)
+
+
+@pytest.mark.parametrize("key", [b"", b"hello", PHONE.certificate_pem, PHONE.key_pem.replace(b"\n", b"\nAAAA", 2)])
+def test_file_without_a_usable_key_is_a_configuration_error_that_shows_nothing(key: bytes) -> None:
+    with pytest.raises(BadConfiguration, match="no usable private key") as caught:
+        Identity.from_pem(PHONE.chain_pem, key)
+    assert caught.value.__cause__ is None
+    assert "AAAA" not in str(caught.value)
+
+
+def test_missing_key_file_is_a_configuration_error(tmp_path: Path) -> None:
+    files = PHONE.write(tmp_path)
+    with pytest.raises(BadConfiguration, match="there is no file"):
+        Identity.from_files(files.certificate, tmp_path / "absent.key")
