@@ -65,7 +65,7 @@ def test_chain_in_the_wrong_order_is_a_configuration_error() -> None:
 
 def test_encrypted_key_is_a_configuration_error_that_says_how_to_decrypt() -> None:
     key = PHONE.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
-    with pytest.raises(BadConfiguration, match="is encrypted.*openssl pkey"):
+    with pytest.raises(BadConfiguration, match=r"is encrypted.*openssl pkey"):
         Identity.from_pem(PHONE.chain_pem, key)
 
 

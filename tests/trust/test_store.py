@@ -149,11 +149,8 @@ def test_private_key_by_mistake_is_recognized_and_not_shown(
     path.write_bytes(key)
     with pytest.raises(BadConfiguration, match="private key") as caught:
         TrustList.from_files(path)
-    assert (
-        str(caught.value)
-        == f"{path} holds a private key{caught.value.what.partition('private key')[2]} ({caught.value.fix})"
-    )
-    assert len(str(caught.value)) < len(str(path)) + 150
+    lines = [line.decode("latin-1") for line in key.split(b"\n") if line and not line.startswith(b"-----")]
+    assert not any(line in str(caught.value) for line in lines)
 
 
 def test_key_beside_the_certificate_is_passed_over() -> None:
