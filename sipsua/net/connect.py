@@ -8,6 +8,7 @@ of seconds is all that one sees.
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import socket
 from collections.abc import Callable
@@ -112,7 +113,7 @@ class Connector:
             sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         except OSError as error:
             raise Unreachable(
-                f"no socket for {where}: {error.strerror}", fix="raise the limit of open files (ulimit -n)"
+                f"no socket for {where}: {_reason(error)}", fix="raise the limit of open files (ulimit -n)"
             ) from None
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -126,7 +127,7 @@ class Connector:
             ) from None
         except OSError as error:
             sock.close()
-            raise Unreachable(f"no TCP connection to {where}: {error.strerror or error}", fix=_FIX) from None
+            raise Unreachable(f"no TCP connection to {where}: {_reason(error)}", fix=_FIX) from None
         except BaseException:
             sock.close()
             raise
@@ -139,6 +140,11 @@ class Connector:
         if policy not in self._contexts:
             self._contexts[policy] = client_context(policy, keylog=self._keylog)
         return self._contexts[policy]
+
+
+def _reason(error: OSError) -> str:
+    """The system's own words: asyncio puts others in their place."""
+    return os.strerror(error.errno) if error.errno else str(error)
 
 
 _FIX = "check address and port (SIP over TLS has 5061), and that the server listens there"
