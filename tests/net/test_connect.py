@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
 from pathlib import Path
 
@@ -105,7 +106,7 @@ async def test_open_when_tcp_does_not_answer_ends_at_the_limit(tmp_path: Path) -
                 filler.setblocking(False)
                 filler.connect_ex(address)
             try:
-                with pytest.raises(Unreachable, match="no TCP connection to .* within 0.2 s"):
+                with pytest.raises(Unreachable, match=r"no TCP connection to .* within 0\.2 s"):
                     await Connector().open(
                         Recorder(), Target("127.0.0.1", address[1]), peer.policy, Limits(connect=0.2)
                     )
@@ -197,13 +198,16 @@ async def test_open_cancelled_in_mid_handshake_leaves_no_socket() -> None:
 
 
 @pytest.mark.asyncio
-async def test_out_of_open_files_is_told_with_its_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def none_left(*_: object) -> socket.socket:
-        raise OSError(24, "Too many open files")
-
+async def test_out_of_open_files_is_told_with_its_remedy(tmp_path: Path) -> None:
     async with serving(tmp_path) as peer:
         connector = Connector()
-        monkeypatch.setattr(connect.socket, "socket", none_left)
-        with pytest.raises(Unreachable, match="Too many open files") as caught:
-            await connector.open(Recorder(), peer.target, peer.policy, LIMITS)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        # A descriptor is given the lowest free number, and none above the limit.
+        with socket.socket() as lowest:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (lowest.fileno() + 1, hard))
+            try:
+                with pytest.raises(Unreachable, match="Too many open files") as caught:
+                    await connector.open(Recorder(), peer.target, peer.policy, LIMITS)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert "ulimit -n" in caught.value.fix
