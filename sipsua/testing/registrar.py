@@ -1,0 +1,451 @@
+"""The pocket PBX's mind: who may register, who is bound where, and what each request is answered. Pure, so any clock will do.
+
+A registrar by RFC 3261 section 10.3 with Digest by RFC 7616 and 8760, without a socket: `answer` takes a request, the time and the flow
+that brought it, and gives the bytes to send back on that flow. It is strict where a phone's mistake should show (a nonce count that does
+not rise, a CSeq that goes back, credentials for another URI) and can be set to each way in which real registrars differ. Nonces carry
+their own time and seal, so ten thousand challenges cost no memory. The domain of an address is not looked at: a pocket PBX answers to
+any name, and users are told apart by the user part alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import StrEnum
+from hashlib import blake2b
+from typing import NamedTuple, TypedDict, Unpack
+
+from sipsua.account.persona import Dice
+from sipsua.account.uas import KNOWN_METHODS
+from sipsua.errors import BadConfiguration, MalformedMessage
+from sipsua.sip.digest import Challenge, Credentials, hash_a1, verify
+from sipsua.sip.headers import NameAddr, parse_seconds, quote
+from sipsua.sip.message import Header, Request
+from sipsua.sip.uri import Uri
+
+MAX_BINDINGS = 64
+"""Bindings of one user: more than any fork, and a client that makes a new Contact each time does no harm."""
+
+
+class Login(NamedTuple):
+    """Credentials of a user whose name for Digest is another than that of the address."""
+
+    username: str
+    password: str
+
+    def __repr__(self) -> str:
+        return f"Login(username={self.username!r})"
+
+
+Users = Mapping[str, str | Login] | Callable[[str], str | Login | None]
+"""From the user part of an address to the password or login; a callable gives None for a user who is not known."""
+
+
+class UnknownUser(StrEnum):
+    """When a user who is not known is told so."""
+
+    AT_ONCE = "at once"
+    """404 to the first REGISTER."""
+    AFTER_CHALLENGE = "after challenge"
+    """401 first, 404 to the one with credentials."""
+    NEVER = "never"
+    """401 for ever, as for a wrong password: what registrars do that give no user names away."""
+
+
+class Settings(TypedDict, total=False):
+    """How a registrar behaves, where not as by default."""
+
+    realm: str
+    """`pocket.pbx` by default."""
+    algorithm: str | Sequence[str]
+    """`MD5` by default; `SHA-256`, `SHA-512-256`, the `-sess` forms, or several, the preferred one first."""
+    qop: str | Sequence[str]
+    """`auth` by default; `auth-int`, both, or none, as servers of RFC 2069 have it."""
+    nonce_lifetime: float
+    """Seconds until a nonce is stale; 300 by default."""
+    reuse_nonces: bool
+    """True by default: a nonce serves many requests. Otherwise the second one is answered with `stale=true`."""
+    min_expires: int
+    """Seconds; what is shorter gets 423. 1 by default, so that nothing is refused."""
+    max_expires: int
+    """Seconds; what is longer is cut. 7200 by default."""
+    default_expires: int
+    """Seconds for who asks for no time; 3600 by default."""
+    unknown_user: UnknownUser
+    """`AT_ONCE` by default."""
+    server: str
+    """Value of the Server header field; `sipsua-pocket-pbx` by default, and with "" there is none."""
+
+
+class Binding(NamedTuple):
+    """One Contact of one user."""
+
+    contact: str
+    """The URI as the phone wrote it."""
+    params: str
+    """The Contact's parameters other than expires, as `;name=value`."""
+    expires_at: float
+    """On the clock of `now`."""
+    call_id: str
+    cseq: int
+    flow: object
+    """Whatever the REGISTER came on."""
+
+
+class Registrar:
+    """Bindings, challenges and answers of one domain."""
+
+    def __init__(self, users: Users, dice: Dice, **settings: Unpack[Settings]) -> None:
+        """`dice` makes the seal of nonces and the tags. Raises BadConfiguration or Misuse for settings that fit nothing."""
+        self.realm = settings.get("realm", "pocket.pbx")
+        self.requests: Counter[str] = Counter()
+        """Requests by method; those with an unknown one as `unknown`."""
+        self.responses: Counter[int] = Counter()
+        """Answers by status."""
+        self._lookup = users if callable(users) else users.get
+        self._dice = dice
+        self._nonce_lifetime = settings.get("nonce_lifetime", 300.0)
+        self._reuse_nonces = settings.get("reuse_nonces", True)
+        self._unknown_user = settings.get("unknown_user", UnknownUser.AT_ONCE)
+        self._min_expires = settings.get("min_expires", 1)
+        self._max_expires = settings.get("max_expires", 7200)
+        self._default_expires = settings.get("default_expires", 3600)
+        if not 1 <= self._min_expires <= self._max_expires:
+            raise BadConfiguration(
+                f"expiries from {self._min_expires} s to {self._max_expires} s hold none",
+                fix="give min_expires of at least 1 and max_expires not below it",
+            )
+        algorithms = _several(settings.get("algorithm", "MD5"))
+        for algorithm in algorithms:
+            hash_a1(algorithm, "", "", "")  # raises Misuse for an unknown one
+        self._algorithms = frozenset(algorithm.lower() for algorithm in algorithms)
+        qop = _several(settings.get("qop", "auth"))
+        if not {"auth", "auth-int"}.issuperset(qop):
+            raise BadConfiguration(f"qop {', '.join(qop)} is not known here", fix="use auth, auth-int, both or none")
+        self._qops = frozenset(qop or ("",))
+        self._challenges = {
+            stale: "".join(
+                f"WWW-Authenticate: {Challenge.build(self.realm, _NONCE, algorithm=algorithm, qop=qop, stale=stale)}\r\n"
+                for algorithm in algorithms
+            )
+            for stale in (False, True)
+        }
+        server = settings.get("server", "sipsua-pocket-pbx")
+        self._ending = f"Server: {server}\r\nContent-Length: 0\r\n\r\n" if server else "Content-Length: 0\r\n\r\n"
+        self._secret = dice(256).to_bytes(32, "big")
+        self._nonces_made = 0
+        self._last_use: dict[str, tuple[str, int]] = {}
+        self._bindings: dict[str, list[Binding]] = {}
+        self._users_of: dict[object, set[str]] = {}
+
+    def answer(
+        self, request: Request, now: float, *, source: tuple[str, int] = ("127.0.0.1", 5061), flow: object = None
+    ) -> bytes:
+        """What to send back: one final response, or nothing for an ACK.
+
+        `source` is the peer's address and port as the socket has them, for Via; `flow` any hashable object, for the bindings.
+        """
+        method = request.method
+        self.requests[method if method in KNOWN_METHODS else "unknown"] += 1
+        try:
+            if method == "REGISTER":
+                status, lines = self._register(request, flow, now)
+            elif method == "ACK":
+                return b""
+            else:
+                status, lines = _other(request.check())
+        except MalformedMessage as error:
+            return self.reject(request, error, source=source)
+        return self._response(request, source, status, lines)
+
+    def respond(
+        self,
+        request: Request,
+        status: int,
+        headers: Iterable[Header] = (),
+        *,
+        source: tuple[str, int] = ("127.0.0.1", 5061),
+    ) -> bytes:
+        """A response of this status, whatever the request deserves."""
+        return self._response(request, source, status, "".join(f"{name}: {value}\r\n" for name, value in headers))
+
+    def reject(
+        self, request: Request, error: MalformedMessage, *, source: tuple[str, int] = ("127.0.0.1", 5061)
+    ) -> bytes:
+        """The response to a request that RFC 3261 forbids: 400 or what the error says, with the reason in a Warning."""
+        why = "".join(mark if " " <= mark <= "~" and mark not in '"\\' else "?" for mark in error.what)
+        return self._response(request, source, error.status, f'Warning: 399 pocket.pbx "{why}"\r\n')
+
+    def challenge(
+        self,
+        request: Request,
+        now: float,
+        *,
+        stale: bool = False,
+        source: tuple[str, int] = ("127.0.0.1", 5061),
+    ) -> bytes:
+        """A 401 with a fresh nonce, whatever the request deserves."""
+        return self._response(request, source, *self._challenge(now, stale=stale))
+
+    def bindings(self, now: float) -> dict[str, tuple[Binding, ...]]:
+        """What is bound now, by user, oldest binding first. Users without a binding are not in it."""
+        return {user: tuple(live) for user in list(self._bindings) if (live := self._live(user, now))}
+
+    def close_flow(self, flow: object) -> None:
+        """The flow is gone, and what was bound through it."""
+        for user in self._users_of.pop(flow, ()):
+            self._keep(user, [binding for binding in self._bindings.get(user, ()) if binding.flow is not flow])
+
+    def _register(self, request: Request, flow: object, now: float) -> tuple[int, str]:
+        """Status and header lines for a REGISTER: the steps of section 10.3."""
+        user = request.to.uri.decoded_user or ""
+        found = self._lookup(user)
+        if found is None and self._unknown_user is UnknownUser.AT_ONCE:
+            return 404, ""
+        credentials = self._credentials(request)
+        if credentials is None:
+            # Most requests come again in a moment, with credentials: then they are read in full.
+            if request.defect is not None or any(name not in request.index for name in _COPIED):
+                request.check()
+            return self._challenge(now)
+        request.check()
+        if found is None:
+            return (404, "") if self._unknown_user is UnknownUser.AFTER_CHALLENGE else self._challenge(now)
+        username, password = (user, found) if isinstance(found, str) else found
+        if (
+            credentials.username != username
+            or (credentials.algorithm or "MD5").lower() not in self._algorithms
+            or (credentials.qop or "") not in self._qops
+            or not verify(
+                credentials, hash_a1(credentials.algorithm, username, self.realm, password), "REGISTER", request.body
+            )
+        ):
+            return self._challenge(now)
+        if credentials.uri != request.uri_text and not Uri.parse(credentials.uri).equivalent(request.uri):
+            raise MalformedMessage("the credentials are for another Request-URI")
+        if not self._is_fresh(credentials, user, now):
+            return self._challenge(now, stale=True)
+        if unsupported := request.tokens("require"):
+            return 420, f"Unsupported: {', '.join(unsupported)}\r\n"
+        live = self._live(user, now)
+        if "contact" in request.index:
+            refusal = self._bind(user, request, live, flow, now)
+            if refusal is not None:
+                return refusal
+            live = self._bindings.get(user, [])
+        return 200, "".join(
+            f"Contact: <{binding.contact}>{binding.params};expires={max(1, round(binding.expires_at - now))}\r\n"
+            for binding in live
+        )
+
+    def _credentials(self, request: Request) -> Credentials | None:
+        for value in request.index.get("authorization", ()):
+            credentials = Credentials.parse(value)
+            if credentials.realm == self.realm:
+                return credentials
+        return None
+
+    def _is_fresh(self, credentials: Credentials, user: str, now: float) -> bool:
+        """Whether the nonce is ours and young, and this use of it a new one (RFC 7616 sections 3.3 and 3.4)."""
+        nonce, nc = credentials.nonce, credentials.nc
+        if nc is not None and not _NONCE_COUNT.fullmatch(nc):
+            raise MalformedMessage(f"nc is not eight hexadecimal digits: {nc[:20]!r}")
+        text, _, seal = nonce.rpartition(".")
+        if seal != self._seal(text) or now - int(text.partition(".")[0], 16) / 1000 > self._nonce_lifetime:
+            return False
+        count = int(nc, 16) if nc is not None and credentials.qop else 0
+        last_nonce, last_count = self._last_use.get(user, ("", 0))
+        if not self._reuse_nonces and (count > 1 or nonce == last_nonce):
+            return False
+        if count and nonce == last_nonce and count <= last_count:
+            return False
+        self._last_use[user] = nonce, count
+        return True
+
+    def _challenge(self, now: float, *, stale: bool = False) -> tuple[int, str]:
+        self._nonces_made += 1
+        text = f"{int(now * 1000):x}.{self._nonces_made:x}"
+        return 401, self._challenges[stale].replace(_NONCE, f"{text}.{self._seal(text)}")
+
+    def _seal(self, text: str) -> str:
+        return blake2b(text.encode("utf-8", "surrogateescape"), key=self._secret, digest_size=8).hexdigest()
+
+    def _bind(
+        self, user: str, request: Request, live: list[Binding], flow: object, now: float
+    ) -> tuple[int, str] | None:
+        """Take the Contacts, all or none of them (section 10.3, steps 6 and 7). Returns the refusal, if it is one."""
+        field = request.expires
+        call_id, cseq = request.call_id, request.cseq.number
+        bindings = list(live)
+        values = request.values("contact")
+        if "*" in values:
+            if len(values) > 1 or field != 0:
+                raise MalformedMessage("a Contact of * wants Expires: 0 and no other Contact")
+            if any(binding.call_id == call_id and cseq <= binding.cseq for binding in bindings):
+                return 500, _BACKWARDS
+            bindings.clear()
+            values = []
+        for value in values:
+            contact = NameAddr.parse(value)
+            seconds = parse_seconds(contact.params.get("expires"))
+            if seconds is None:
+                seconds = self._default_expires if field is None else field
+            if 0 < seconds < self._min_expires:
+                return 423, f"Min-Expires: {self._min_expires}\r\n"
+            place = _find(contact, bindings)
+            if place is not None:
+                if bindings[place].call_id == call_id and cseq <= bindings[place].cseq:
+                    return 500, _BACKWARDS
+                del bindings[place]
+            if seconds:
+                params = ""
+                if len(contact.params) > ("expires" in contact.params):
+                    params = "".join(_param(*item) for item in contact.params.items() if item[0] != "expires")
+                expires_at = now + min(seconds, self._max_expires)
+                bindings.append(Binding(contact.uri_text, params, expires_at, call_id, cseq, flow))
+        if len(bindings) > MAX_BINDINGS:
+            return 403, f'Warning: 399 pocket.pbx "more than {MAX_BINDINGS} bindings"\r\n'
+        self._keep(user, bindings)
+        if bindings and flow is not None:
+            self._users_of.setdefault(flow, set()).add(user)
+        return None
+
+    def _live(self, user: str, now: float) -> list[Binding]:
+        """The bindings of a user that have not ended; the others are forgotten."""
+        bindings = self._bindings.get(user)
+        if bindings is None:
+            return []
+        for binding in bindings:
+            if binding.expires_at <= now:
+                break
+        else:
+            return bindings
+        return self._keep(user, [binding for binding in bindings if binding.expires_at > now])
+
+    def _keep(self, user: str, bindings: list[Binding]) -> list[Binding]:
+        if bindings:
+            self._bindings[user] = bindings
+        else:
+            self._bindings.pop(user, None)
+        return bindings
+
+    def _response(self, request: Request, source: tuple[str, int], status: int, lines: str) -> bytes:
+        """A response by section 8.2.6.2, in the shape that all of them have: one text instead of a message object."""
+        self.responses[status] += 1
+        index = request.index
+        vias = index.get("via", ())
+        text = f"SIP/2.0 {status} {REASONS.get(status, 'Because I Say So')}\r\n"
+        for number, via in enumerate(vias):
+            text += f"Via: {via if number else _stamp(via, *source)}\r\n"
+        if (value := index.get("from")) is not None:
+            text += f"From: {value[0]}\r\n"
+        if (value := index.get("to")) is not None:
+            to = value[0]
+            tag = "" if _TAG.search(to.rpartition(">")[2]) else f";tag={self._dice(64):016x}"
+            text += f"To: {to}{tag}\r\n"
+        if (value := index.get("call-id")) is not None:
+            text += f"Call-ID: {value[0]}\r\n"
+        if (value := index.get("cseq")) is not None:
+            text += f"CSeq: {value[0]}\r\n"
+        return (text + lines + self._ending).encode("utf-8", "surrogateescape")
+
+
+def users_in(ranges: str, password: str) -> dict[str, str]:
+    """Users by number, all with one password: `1000-1099`, `7,100-120`; leading zeros are kept. Raises BadConfiguration."""
+    users = {}
+    for piece in ranges.split(","):
+        found = _RANGE.fullmatch(piece.strip())
+        first, last = (found[1], found[2] or found[1]) if found else ("1", "0")
+        if not 0 <= int(last) - int(first) < 1_000_000:
+            raise BadConfiguration(
+                f"{piece.strip()!r} is no range of users", fix="write numbers like 1000-1099, or several with commas"
+            )
+        for number in range(int(first), int(last) + 1):
+            users[f"{number:0{len(first)}d}"] = password
+    return users
+
+
+REASONS: Mapping[int, str] = {
+    200: "OK",
+    301: "Moved Permanently",
+    302: "Moved Temporarily",
+    305: "Use Proxy",
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    407: "Proxy Authentication Required",
+    408: "Request Timeout",
+    416: "Unsupported URI Scheme",
+    420: "Bad Extension",
+    423: "Interval Too Brief",
+    480: "Temporarily Unavailable",
+    500: "Server Internal Error",
+    501: "Not Implemented",
+    503: "Service Unavailable",
+    504: "Server Time-out",
+    505: "Version Not Supported",
+    513: "Message Too Large",
+    600: "Busy Everywhere",
+    603: "Decline",
+}
+"""Reason phrases of RFC 3261 section 21 for what a registrar answers, and for what tests make it answer."""
+
+_ALLOW = "Allow: REGISTER, OPTIONS\r\n"
+_BACKWARDS = 'Warning: 399 pocket.pbx "the CSeq does not rise"\r\n'
+_COPIED = ("via", "from", "to", "call-id", "cseq")
+_NONCE = "%nonce%"
+_NONCE_COUNT = re.compile(r"[0-9A-Fa-f]{8}")
+_RANGE = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18}))?", re.ASCII)
+_RPORT = re.compile(r";\s*rport\s*(?=;|\Z)", re.IGNORECASE)
+_TAG = re.compile(r";\s*tag\s*=", re.IGNORECASE)
+_PLAIN_VALUE = re.compile(r"[A-Za-z0-9\-.!%*_+`'~\[\]:]+")
+
+
+def _several(value: str | Sequence[str]) -> tuple[str, ...]:
+    if isinstance(value, str):
+        return (value,) if value else ()
+    return tuple(value)
+
+
+def _other(request: Request) -> tuple[int, str]:
+    """Status and header lines for what is no REGISTER."""
+    if request.method not in KNOWN_METHODS:
+        return 501, _ALLOW
+    if request.method != "OPTIONS":
+        return 405, _ALLOW
+    if not request.uri.is_sip:
+        return 416, ""
+    if unsupported := request.tokens("require"):
+        return 420, f"Unsupported: {', '.join(unsupported)}\r\n"
+    return 200, f"{_ALLOW}Accept: application/sdp\r\nAccept-Language: en\r\nSupported: \r\n"
+
+
+def _find(contact: NameAddr, bindings: list[Binding]) -> int | None:
+    """The place of the binding with this URI. One that is spelled otherwise is compared by rule, so it must be readable."""
+    for place, binding in enumerate(bindings):
+        if binding.contact == contact.uri_text:
+            return place
+    uri = contact.uri
+    for place, binding in enumerate(bindings):
+        if uri.equivalent(Uri.parse(binding.contact)):
+            return place
+    return None
+
+
+def _param(name: str, value: str | None) -> str:
+    if value is None:
+        return f";{name}"
+    return f";{name}={value if _PLAIN_VALUE.fullmatch(value) else quote(value)}"
+
+
+def _stamp(via: str, host: str, port: int) -> str:
+    """The topmost Via with where it really came from (RFC 3261 section 18.2.1, RFC 3581 section 4)."""
+    top, comma, others = via.partition(",")
+    if "rport" in top:
+        top, asked = _RPORT.subn(f";received={host};rport={port}", top, count=1)
+        if asked:
+            return top + comma + others
+    return via if host in top else f"{top};received={host}{comma}{others}"
