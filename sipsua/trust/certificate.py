@@ -28,7 +28,7 @@ _EC_BITS = 224
 _WEAK_HASHES = frozenset({"md5", "sha1"})
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)  # a peer's certificates may have 100 KB
 def describe(der: bytes) -> Certificate:
     """What a person wants to know of a certificate. What cannot be read shows as `(unreadable)`; raises nothing."""
     unreadable = Certificate(

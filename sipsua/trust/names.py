@@ -75,7 +75,7 @@ class NameProblem(NamedTuple):
     """The name that was wanted and those that were presented."""
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)  # a peer's certificates may have 100 KB
 def presented_names(der: bytes) -> PresentedNames:
     """Read the names of a certificate. Raises ValueError where the certificate or its names cannot be read."""
     certificate = x509.load_der_x509_certificate(der)
@@ -183,7 +183,7 @@ NAME_RULES: Mapping[str, Rule] = {
 """The function of each rule. `off` has none."""
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=512)
 def check_name(rule: NameRule, der: bytes, reference: str) -> NameProblem | None:
     """Compare the names of a certificate with a reference, once for each triple. Raises ValueError like `presented_names`."""
     return None if rule is NameRule.OFF else NAME_RULES[rule](presented_names(der), reference)

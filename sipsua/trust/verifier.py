@@ -106,7 +106,9 @@ class Verification:
             problems += (_malformed(0, f"the certificate cannot be judged: {self._defect}"),)
         elif self._refused is None:
             problems += (_malformed(0, "the handshake ended before the certificate was verified"),)
-        elif self._refused[0] != _HOSTNAME_MISMATCH and all(problem.code in NAME_PROBLEMS for problem in problems):
+        elif not problems or (
+            self._refused[0] != _HOSTNAME_MISMATCH and all(problem.code in NAME_PROBLEMS for problem in problems)
+        ):
             # OpenSSL saw a fault that is not to be seen now, such as a validity that began in between.
             problems += (_explained(*self._refused, [_der(one) for one in sent or ()]),)
         return replace(verdict, accepted=False, verified=False, problems=problems)
@@ -120,7 +122,7 @@ def judge(chain: Sequence[AnyCertificate], *, policy: Policy, reference: str, at
     if at.tzinfo is None:
         raise Misuse("the time to judge at has no time zone", fix="give an aware datetime, such as datetime.now(UTC)")
     ders = tuple(_der(one) for one in chain)
-    anchor, problems = _judge_chain(ders, policy.anchors, at)
+    anchor, problems = _judge_chain(ders, policy.anchors, at.replace(microsecond=0))  # certificates know whole seconds
     if ders and not any(one.code is ProblemCode.MALFORMED and one.index == 0 for one in problems):
         problems += _judge_name(ders[0], policy.names, reference)
     any_certificate = policy.dangerous_accept_any_certificate
@@ -136,7 +138,7 @@ def judge(chain: Sequence[AnyCertificate], *, policy: Policy, reference: str, at
     )
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)  # a chain may have 100 KB
 def _accepted(policy: str, reference: str, ders: tuple[bytes, ...], anchor: TrustAnchor | None) -> Verdict:
     """The Verdict of an accepted handshake: one object for all phones that saw the same."""
     return Verdict(
