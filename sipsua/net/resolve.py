@@ -112,11 +112,13 @@ async def resolve(
         return eyeballs(found)
     try:
         resolver = resolver or RESOLVER.value()
-    except dns.exception.DNSException:
+    except dns.resolver.NoResolverConfiguration:
+        pass
+    if resolver is None or not resolver.nameservers:
         raise Unreachable(
             f"cannot look up {host}: no DNS server is configured",
             fix="name one in /etc/resolv.conf, or give the server by its address",
-        ) from None
+        )
     return eyeballs(await _lookup(name, resolver, timeout))
 
 

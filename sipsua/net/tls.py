@@ -74,12 +74,11 @@ def server_context(
     client_anchors: TrustList | None = None,
     minimum: TlsVersion = TlsVersion.TLS1_2,
     maximum: TlsVersion = TlsVersion.TLS1_3,
-    tickets: bool = True,
 ) -> SSL.Context:
     """A context for the server's end: the certificate with its intermediates, and the key.
 
-    With `client_anchors` a client must show a certificate that leads to one of them. `tickets` says whether clients get
-    session tickets. Raises BadConfiguration where certificate and key cannot be used.
+    With `client_anchors` a client must show a certificate that leads to one of them. Raises BadConfiguration where
+    certificate and key cannot be used.
     """
     identity = Identity.from_pem(certificate_pem, key_pem)
     context = _context(SSL.TLS_SERVER_METHOD, minimum, maximum)
@@ -89,8 +88,6 @@ def server_context(
         context.add_extra_chain_cert(x509.load_der_x509_certificate(der))
     # Without it OpenSSL fails a client that brings a ticket where client certificates are demanded.
     context.set_session_id(b"sipsua")
-    if not tickets:
-        context.set_options(SSL.OP_NO_TICKET)
     if client_anchors is not None:
         _trust(context, client_anchors, SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
         for anchor in client_anchors:
@@ -339,7 +336,7 @@ class TlsPipe:
         versions = f"{policy.minimum} to {policy.maximum}" if policy is not None else "its versions"
         if (alert := self._alert(reason)) is None:
             what, fix = _REASONS.get(reason, (f"failed: {reason}", _ITS_LOG))
-            return HandshakeFailed(f"TLS handshake with {peer} {what}", fix=fix.format(versions=versions))
+            return HandshakeFailed(f"TLS handshake with {peer} {what.format(versions=versions)}", fix=fix)
         what = f"{peer} ended the TLS handshake with the alert {ALERT_NAMES[alert]} ({alert})"
         if policy is None:
             return HandshakeFailed(what, fix="look at the client's log: it says what it does not like in this server")
@@ -487,6 +484,8 @@ def _context(method: int, minimum: TlsVersion, maximum: TlsVersion) -> SSL.Conte
     # Idle connections give their record buffers back: 31 KiB each instead of 53. And OpenSSL must not complete our chain
     # from the trust list: it would do so at every handshake, and hide from the operator that the file lacks intermediates.
     context.set_mode(SSL.MODE_RELEASE_BUFFERS | _MODE_NO_AUTO_CHAIN)
+    # pyOpenSSL turns it on: a write of more than a record would stop after the first.
+    context.clear_mode(_MODE_ENABLE_PARTIAL_WRITE)
     # OpenSSL's default begins with X25519MLKEM768: a third more CPU, and a ClientHello that does not fit one segment, which
     # many a PBX has never seen. pyOpenSSL has no method for the groups.
     if _lib.SSL_CTX_set1_curves_list(context._context, _GROUPS) != 1:
@@ -535,6 +534,7 @@ _SSL_OF_STORE: Final = _lib.SSL_get_ex_data_X509_STORE_CTX_idx()
 _X509_V_OK: Final = 0
 _X509_V_ERR_HOSTNAME_MISMATCH: Final = 62
 _verify_callback: Final = _ffi.callback("int (*)(int, X509_STORE_CTX *)", _judge, error=0)
+_MODE_ENABLE_PARTIAL_WRITE: Final = 0x1  # SSL_MODE_ENABLE_PARTIAL_WRITE
 _MODE_NO_AUTO_CHAIN: Final = 0x8  # SSL_MODE_NO_AUTO_CHAIN
 _READ_SERVER_CERTIFICATE: Final = b"SSLv3/TLS read server certificate"
 _READ_CLIENT_CERTIFICATE: Final = b"SSLv3/TLS read client certificate"
