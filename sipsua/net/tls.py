@@ -32,12 +32,16 @@ from OpenSSL import SSL
 from OpenSSL.crypto import FILETYPE_ASN1, X509, dump_certificate
 
 from sipsua.errors import Defect, FlowLost, HandshakeFailed, Misuse, SipsuaError
+from sipsua.net.faults import alert_in, cut_off, flow_fault, handshake_fault, not_tls
 from sipsua.trust.identity import Identity
 from sipsua.trust.names import parse_reference
 from sipsua.trust.policy import Policy, TlsVersion
 from sipsua.trust.store import TrustList
-from sipsua.trust.verdict import ALERT_NAMES, CertificateRefused, Verdict
+from sipsua.trust.verdict import CertificateRefused, Verdict
 from sipsua.trust.verifier import Verification
+
+Context = SSL.Context
+"""What connections with the same trust list and versions share."""
 
 Steps = Callable[[str], None]
 """Takes the messages of a handshake, one by one, as they are sent or received. Must not raise."""
@@ -184,7 +188,7 @@ class TlsPipe:
             if not self._heard:
                 self._heard = True
                 if not 20 <= ciphertext[0] <= 23:
-                    raise self._fail(self._not_tls(ciphertext))
+                    raise self._fail(not_tls(self._reference, self._policy, ciphertext))
             _lib.BIO_write(self._connection._into_ssl, ciphertext, len(ciphertext))
         if not self.established:
             self._shake_hands()
@@ -240,20 +244,7 @@ class TlsPipe:
         """What it means that TCP ended at this point: an error, or None after the peer's close_notify."""
         if self._failure is not None or self.closed_by_peer:
             return self._failure
-        if self.established:
-            return FlowLost(
-                f"{self._reference} closed the connection without a word in TLS (no close_notify)",
-                fix="connect again; where it happens often, look at its log and its limits",
-            )
-        if not self._heard:
-            return HandshakeFailed(
-                f"{self._reference} closed the connection instead of beginning a TLS handshake",
-                fix="check that this is its TLS port (5061 for SIP), and that it is not out of connections",
-            )
-        return HandshakeFailed(
-            f"{self._reference} closed the connection in the middle of the TLS handshake, without an alert",
-            fix="look at its log: some servers refuse a certificate or a version without saying so",
-        )
+        return cut_off(self._reference, heard=self._heard, established=self.established)
 
     @property
     def protocol(self) -> str | None:
@@ -323,75 +314,21 @@ class TlsPipe:
         return error
 
     def _handshake_error(self, error: SSL.Error) -> SipsuaError:
-        """What ended the handshake, in the words of the one who must mend it."""
-        watch, policy, peer = self._watch, self._policy, self._reference
+        watch, peer = self._watch, self._reference
         if watch.defect is not None:
             return Defect(f"the verification of the certificate of {peer} broke: {watch.defect!r}")
         if watch.refused and watch.verification is not None:
             self.verdict = watch.verification.verdict(self._sent())
-            return CertificateRefused(self.verdict, alert=watch.alert_sent)
-        if isinstance(error, SSL.ZeroReturnError):
-            return HandshakeFailed(f"{peer} ended the TLS handshake with close_notify", fix=_ITS_LOG)
-        reason = _reason(error)
-        versions = f"{policy.minimum} to {policy.maximum}" if policy is not None else "its versions"
-        if (alert := self._alert(reason)) is None:
-            what, fix = _REASONS.get(reason, (f"failed: {reason}", _ITS_LOG))
-            return HandshakeFailed(f"TLS handshake with {peer} {what.format(versions=versions)}", fix=fix)
-        what = f"{peer} ended the TLS handshake with the alert {ALERT_NAMES[alert]} ({alert})"
-        if policy is None:
-            return HandshakeFailed(what, fix="look at the client's log: it says what it does not like in this server")
-        if alert == 40 and policy.identity is None and self._connection.get_peer_certificate() is not None:
-            # In TLS 1.2 handshake_failure is the answer to a client without a certificate (RFC 5246 section 7.4.6).
-            return HandshakeFailed(
-                f"{what} after showing its certificate: it seems to demand one of ours", fix=_SHOW_ONE
-            )
-        if alert in _ABOUT_OUR_CERTIFICATE:
-            what, fix = self._own_certificate(what)
-            return HandshakeFailed(what, fix=fix)
-        return HandshakeFailed(what, fix=_ALERT_FIXES.get(alert, _ITS_LOG).format(versions=versions, peer=peer))
+            return CertificateRefused(self.verdict)
+        reason = "close_notify" if isinstance(error, SSL.ZeroReturnError) else _reason(error)
+        self.alert_received = alert_in(reason)
+        shown = self._policy is not None and self._connection.get_peer_certificate() is not None
+        return handshake_fault(peer, self._policy, reason, shown=shown)
 
     def _flow_error(self, error: SSL.Error) -> FlowLost:
-        """What broke an established connection."""
         reason = _reason(error)
-        if (alert := self._alert(reason)) is None:
-            return FlowLost(
-                f"what {self._reference} sent is no TLS record of this connection: {reason}",
-                fix="something on the way changes the bytes, or the peer's TLS is broken; connect again",
-            )
-        what = f"{self._reference} broke the TLS connection with the alert {ALERT_NAMES[alert]} ({alert})"
-        if self._policy is not None and alert in _ABOUT_OUR_CERTIFICATE:
-            what, fix = self._own_certificate(what)
-            return FlowLost(what, fix=fix)
-        return FlowLost(what, fix=f"{_ITS_LOG}; connect again")
-
-    def _alert(self, reason: str) -> int | None:
-        """The alert that the peer sent, if that is what OpenSSL reports."""
-        protocol, _, name = reason.partition(" ")
-        if protocol.startswith(("tls", "ssl")):
-            self.alert_received = _ALERTS.get(name.removeprefix("alert ").replace(" ", "_"))
-        return self.alert_received
-
-    def _own_certificate(self, what: str) -> tuple[str, str]:
-        """The server's refusal of our certificate, with what to do about it."""
-        if self._policy is None or self._policy.identity is None:
-            return f"{what}: it demands a certificate of ours", _SHOW_ONE
-        return (
-            f"{what}: it refused our certificate {self._policy.identity.subject}",
-            "have the server trust its issuer, and look at its validity, its purpose and the intermediates in our file",
-        )
-
-    def _not_tls(self, data: bytes) -> HandshakeFailed:
-        """The first octet is no content type of TLS (RFC 8446 section 5.1)."""
-        kind = "SIP" if b"SIP/2.0" in data else "HTTP" if b"HTTP/" in data else "something else"
-        seen = data[:40].partition(b"\r\n")[0].decode("ascii", "backslashreplace")
-        if self._policy is None:
-            return HandshakeFailed(
-                f"{self._reference} does not speak TLS but {kind}: {seen!r}", fix="set its transport to TLS"
-            )
-        return HandshakeFailed(
-            f"{self._reference} does not speak TLS on this port but {kind}: {seen!r}",
-            fix="is it the plain-text SIP port 5060? SIP over TLS has 5061",
-        )
+        self.alert_received = alert_in(reason)
+        return flow_fault(self._reference, self._policy, reason)
 
 
 class _Watch:
@@ -543,45 +480,6 @@ _RECORD: Final = 16384
 """Octets. The plaintext of a record at most (RFC 8446 section 5.1): what one read of OpenSSL can bring."""
 _FLIGHT: Final = 65536
 """Octets. More than any flight of a handshake and most sends, so that one read takes all; freed at once."""
-
-_ALERTS: Final = {name: number for number, name in ALERT_NAMES.items() if number} | {"user_cancelled": 90}
-"""As OpenSSL spells them in its reasons, after `tlsv1 alert` and the like."""
-
-_ABOUT_OUR_CERTIFICATE: Final = frozenset({42, 43, 44, 45, 46, 48, 49, 116})
-"""Alerts that a server sends because of a client's certificate."""
-
-_ITS_LOG: Final = "look at its log"
-_SHOW_ONE: Final = "give the account a certificate and its key that this server trusts"
-
-_ALERT_FIXES: Final = {
-    40: "it shares no cipher suite, group or signature algorithm with us: look at its TLS settings and its log",
-    70: "we offer {versions}: allow one of them there, or the server's versions in the account's policy",
-    71: "it wants stronger cipher suites or keys than ours: look at its TLS settings",
-    80: "look at its log: it has a fault of its own, or reports so what it does not like",
-    112: "it knows no host {peer}: give the account the name that the server is configured for",
-}
-"""What to do about the alerts of a server."""
-
-_REASONS: Final = {
-    "unsupported protocol": (
-        "failed: the peer wants another TLS version than {versions}",
-        "allow a version on both sides",
-    ),
-    "no shared cipher": ("failed: no cipher suite in common", "look at the cipher settings of both sides"),
-    "peer did not return a certificate": ("failed: it showed no certificate", "give the client a certificate"),
-    "certificate verify failed": (
-        "failed: its certificate leads to no trust anchor, or cannot be used",
-        "trust the issuer of the client's certificate, and look at its validity and purpose",
-    ),
-    "dh key too small": ("failed: its Diffie-Hellman parameters are too short", "configure 2048 bits there, or ECDHE"),
-    "ee key too small": ("failed: the key of its certificate is too short", "reissue it with 2048 bits RSA or P-256"),
-    "ca md too weak": ("failed: a certificate of its chain is signed with a weak hash", "reissue it with SHA-256"),
-    "unsafe legacy renegotiation disabled": (
-        "failed: it lacks RFC 5746, secure renegotiation",
-        "update its TLS library",
-    ),
-}
-"""OpenSSL's reasons in the words of the one who must mend it, with what to do."""
 
 _STEPS: Final = {
     "client hello": ("ClientHello", "Client Hello"),
