@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from sipsua.errors import SipsuaError
-from sipsua.trust.verdict import Verdict
+from sipsua.trust.verdict import Verdict as Verdict  # a word of this vocabulary too: who hears events needs no more
 
 
 class LockState(StrEnum):

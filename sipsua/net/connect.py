@@ -13,14 +13,12 @@ import random
 import socket
 from collections.abc import Callable
 
-from OpenSSL import SSL
-
 from sipsua.account.config import Limits, Target
 from sipsua.account.persona import Dice
 from sipsua.errors import SipsuaError, Unreachable
 from sipsua.net.flow import Flow, Rider, Tap
 from sipsua.net.resolve import resolve
-from sipsua.net.tls import Steps, TlsPipe, client_context
+from sipsua.net.tls import Context, Steps, TlsPipe, client_context
 from sipsua.trust.policy import Policy
 
 ATTEMPT_DELAY = 0.25
@@ -44,7 +42,7 @@ class Connector:
         self._pace = asyncio.Semaphore(in_flight)
         self._tap = tap
         self._keylog = keylog
-        self._contexts: dict[Policy, SSL.Context] = {}
+        self._contexts: dict[Policy, Context] = {}
 
     async def open(
         self, rider: Rider, target: Target, policy: Policy, limits: Limits, steps: Steps | None = None
@@ -133,7 +131,7 @@ class Connector:
             raise
         return sock
 
-    def _context(self, policy: Policy) -> SSL.Context | None:
+    def _context(self, policy: Policy) -> Context | None:
         """A context of our own where keys are logged; else the one that all share."""
         if self._keylog is None:
             return None

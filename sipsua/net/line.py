@@ -1,6 +1,6 @@
 """One account on the wire: it opens the account's flow, turns its one timer, and hands its events to its one sink.
 
-After each call into the account `_pump` does what there is to do: bytes out, flow closed or wished for, timer, events. Nothing here
+After each call into the account `pump` does what there is to do: bytes out, flow closed or wished for, timer, events. Nothing here
 decides anything; no task runs while a flow stands.
 """
 
@@ -16,8 +16,7 @@ from sipsua.errors import FlowLost, SipsuaError
 from sipsua.events import Event, HandshakeStepped, Negotiated
 from sipsua.net.connect import Connector
 from sipsua.net.flow import Flow
-from sipsua.net.trunk import Trunk
-from sipsua.sip.message import Request, Response
+from sipsua.net.trunk import SharedFlow
 
 Sink = Callable[[Event], None]
 """Takes an account's events, in order. It may call the line, and must not raise."""
@@ -33,11 +32,11 @@ class Line:
         "_connector",
         "_flow",
         "_opening",
+        "_shared",
         "_sink",
         "_steps",
         "_timer",
         "_timer_at",
-        "_trunk",
         "account",
     )
 
@@ -50,7 +49,7 @@ class Line:
         self._began = 0.0
         self._closed = False
         self._flow: Flow | None = None
-        self._trunk: Trunk | None = None
+        self._shared: SharedFlow | None = None
         self._opening: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
@@ -58,19 +57,19 @@ class Line:
     def register(self) -> None:
         """Wish for a binding, and keep it."""
         self.account.register(self._connector.loop.time())
-        self._pump()
+        self.pump()
 
     def unregister(self) -> None:
         """Wish for no binding."""
         self.account.unregister(self._connector.loop.time())
-        self._pump()
+        self.pump()
 
     async def close(self) -> None:
         """Leave the wire: orderly, within the account's limit, and with nothing left behind. The last events tell of it.
 
         A binding that still stands is removed without waiting for the answer; `unregister` first where that matters.
         """
-        opening, trunk, flow = self._opening, self._trunk, self._flow
+        opening, shared, flow = self._opening, self._shared, self._flow
         self._closed = True
         self.unregister()
         if opening is not None:
@@ -78,12 +77,12 @@ class Line:
             await asyncio.wait([opening])
         if flow is not None:
             self._drop("we left")
-        self._pump()
+        self.pump()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if trunk is not None:
-            await trunk.leave(self)
+        if shared is not None:
+            await shared.leave(self)
         elif flow is not None:
             await flow.wait_closed()
 
@@ -92,41 +91,38 @@ class Line:
     def flow_unreachable(self, error: SipsuaError) -> None:
         """No TCP connection came about."""
         self.account.flow_failed(error, None, self._connector.loop.time(), datetime.now(UTC))
-        self._pump()
+        self.pump()
 
     def flow_negotiating(self, flow: Flow) -> None:
         self._began = self._connector.loop.time()
         self._flow = flow
         self.account.flow_negotiating(datetime.now(UTC))
-        self._pump()
+        self.pump()
 
     def flow_opened(self, flow: Flow, negotiated: Negotiated) -> None:
         verdict = flow.pipe.verdict
         assert verdict is not None
         self.account.flow_opened(verdict, negotiated, flow.timings_ms, self._connector.loop.time())
-        self._pump()
+        self.pump()
 
     def flow_data(self, data: bytes) -> None:
         self.account.receive_data(data, self._connector.loop.time())
-        self._pump()
-
-    def flow_message(self, message: Request | Response) -> None:
-        self.account.receive_message(message, self._connector.loop.time())
-        self._pump()
+        self.pump()
 
     def flow_failed(self, flow: Flow, error: SipsuaError) -> None:
         self._flow = None
         self.account.flow_failed(error, flow.pipe.verdict, self._connector.loop.time(), datetime.now(UTC))
-        self._pump()
+        self.pump()
 
     def flow_lost(self, error: FlowLost) -> None:
         self._flow = None
         self.account.flow_lost(error, self._connector.loop.time(), datetime.now(UTC))
-        self._pump()
+        self.pump()
 
     # What there is to do
 
-    def _pump(self) -> None:
+    def pump(self) -> None:
+        """Do what there is to do, after each call into the account."""
         account = self.account
         data = account.data_to_send()
         if data and self._flow is not None:
@@ -149,19 +145,19 @@ class Line:
     def _fire(self) -> None:
         self._timer = None
         self.account.handle_timer(self._connector.loop.time())
-        self._pump()
+        self.pump()
 
     def _connect(self) -> None:
         account, config = self.account, self.account.config
         if config.connection is Connection.OWN:
             self._opening = self._connector.loop.create_task(self._open())
         else:
-            self._trunk = Trunk.of(self._connector, account.target, config.policy, config.limits)
-            self._trunk.join(self, self._stepped if self._steps else None)
+            self._shared = SharedFlow.of(self._connector, account.target, config.policy, config.limits)
+            self._shared.join(self, self._stepped if self._steps else None)
 
     def _drop(self, reason: str) -> None:
         flow, self._flow = self._flow, None
-        if flow is not None and self._trunk is None:
+        if flow is not None and self._shared is None:
             flow.close()
         self.account.flow_lost(FlowLost(reason), self._connector.loop.time(), datetime.now(UTC))
 
@@ -176,7 +172,7 @@ class Line:
             self.flow_unreachable(error)
         else:
             self._opening = None
-            self._pump()
+            self.pump()
 
     def _stepped(self, step: str) -> None:
         self._sink(HandshakeStepped(step, (self._connector.loop.time() - self._began) * 1000))

@@ -18,10 +18,9 @@ from typing import Self
 from sipsua.account.config import AccountConfig
 from sipsua.account.registration import State
 from sipsua.errors import Misuse, NoAnswer
-from sipsua.events import Event, Lock, Registered, RegistrationFailed, Unregistered
+from sipsua.events import Event, Lock, Registered, RegistrationFailed, Unregistered, Verdict
 from sipsua.net.connect import Connector
 from sipsua.net.line import Line
-from sipsua.trust.verdict import Verdict
 
 
 class UserAgent:

@@ -1,0 +1,83 @@
+"""Many accounts on one flow, without the flow: how trunks behave, and how one machine holds more accounts than flows.
+
+The stream is cut into messages once, one ping goes out for all, and each message is handed to its account: a response by Call-ID, a
+request by the user of its Request-URI (or, where that names none, of its To). What the door calls on an account with a flow of its own
+it calls here: `receive_data`, `handle_timer`, `get_timer`, `data_to_send`, `wants_close`.
+"""
+
+from __future__ import annotations
+
+from sipsua.account.account import Account
+from sipsua.account.stream import Stream
+from sipsua.errors import MalformedMessage
+from sipsua.sip.message import Request, Response, respond
+
+
+class Trunk:
+    """The accounts on one flow, from its opening to its end."""
+
+    __slots__ = ("_by_call_id", "_by_user", "_out", "_stream")
+
+    def __init__(self) -> None:
+        self._by_call_id: dict[str, Account] = {}
+        self._by_user: dict[str, Account] = {}
+        self._stream: Stream | None = None
+        self._out: list[bytes] = []
+
+    @property
+    def wants_close(self) -> str | None:
+        """Why the door is to close the flow, or None."""
+        failure = self._stream.failure if self._stream is not None else None
+        return str(failure) if failure is not None else None
+
+    def admit(self, account: Account, now: float) -> None:
+        """Take on an account whose flow has been opened. The first one's keep-alive is the trunk's."""
+        if self._stream is None:
+            self._stream = Stream(account.config, account.dice, self._out.append, now)
+        self._by_call_id[account.registration.call_id] = account
+        self._by_user[account.config.aor.user or ""] = account
+
+    def dismiss(self, account: Account) -> None:
+        """Let an account go: no message reaches it any more."""
+        self._by_call_id.pop(account.registration.call_id, None)
+        user = account.config.aor.user or ""
+        if self._by_user.get(user) is account:
+            del self._by_user[user]
+
+    def receive_data(self, data: bytes, now: float) -> list[Account]:
+        """Take bytes off the flow; the accounts that got a message, once for each message."""
+        reached: list[Account] = []
+        if self._stream is None:
+            return reached
+        for message in self._stream.receive(data, now):
+            account = self._addressee(message)
+            if account is not None:
+                account.receive_message(message, now)
+                reached.append(account)
+            elif isinstance(message, Request) and message.method != "ACK":
+                self._out.append(bytes(respond(message, 404, "Not Found")))
+        return reached
+
+    def data_to_send(self) -> bytes:
+        """The trunk's own bytes: pings, pongs, and answers to requests for nobody here."""
+        data = b"".join(self._out)
+        self._out.clear()
+        return data
+
+    def get_timer(self) -> float | None:
+        """When `handle_timer` is to be called, or None."""
+        return self._stream.deadline if self._stream is not None else None
+
+    def handle_timer(self, now: float) -> None:
+        """Do what is due."""
+        if self._stream is not None:
+            self._stream.handle_timer(now)
+
+    def _addressee(self, message: Request | Response) -> Account | None:
+        if isinstance(message, Response):
+            return self._by_call_id.get(message.first("call-id") or "")
+        try:
+            user = message.uri.user or message.to.uri.user or ""
+        except MalformedMessage:
+            return None
+        return self._by_user.get(user)
