@@ -30,12 +30,12 @@ _ANSWERS: dict[str, tuple[int, str]] = {
     "PUBLISH": (489, "Bad Event"),
     "REFER": (603, "Decline"),
     "MESSAGE": (415, "Unsupported Media Type"),
-    "REGISTER": (403, "Forbidden"),
 }
-"""Answers to methods that the persona takes, when nothing else objects."""
+"""Answers to methods that the persona takes, when nothing else objects. REGISTER is none of them: phones name it in Allow because
+they send it, but no phone is a registrar."""
 
 _EXPLANATIONS: dict[int, tuple[Header, ...]] = {
-    415: (("Accept", "application/sdp"),),
+    415: (("Accept", ""),),
     489: (("Allow-Events", ""),),
 }
 """Header fields that RFC 3261 and RFC 6665 want in an answer."""
@@ -65,15 +65,18 @@ def reject(request: Request, error: MalformedMessage, to_tag: str) -> Response:
 
 
 def _objections(request: Request, persona: Persona) -> Iterator[tuple[int, str, tuple[Header, ...]]]:
-    allow = ("Allow", ", ".join(persona.allow))
     # 8.2.1 Method Inspection
-    if request.method not in KNOWN_METHODS:
+    if request.method not in _ANSWERS or request.method not in persona.allow:
+        allow = ("Allow", ", ".join(method for method in persona.allow if method in _ANSWERS or method == "ACK"))
+        if request.method in KNOWN_METHODS:
+            yield 405, "Method Not Allowed", (allow,)
         yield 501, "Not Implemented", (allow,)
-    elif request.method not in persona.allow:
-        yield 405, "Method Not Allowed", (allow,)
     # 8.2.2.1 To and Request-URI
     if not request.uri.is_sip:
         yield 416, "Unsupported URI Scheme", ()
+    # 12.2.2: a To tag names a dialog, and there is none
+    if request.to.tag is not None:
+        yield 481, "Call/Transaction Does Not Exist", ()
     # 8.2.2.3 Require
     required = request.tokens("require")
     if required and request.method != "CANCEL":
@@ -86,9 +89,9 @@ def _objections(request: Request, persona: Persona) -> Iterator[tuple[int, str, 
             yield 415, "Unsupported Media Type", (("Accept", wanted),)
         if (request.first("content-encoding") or "identity").lower() != "identity":
             yield 415, "Unsupported Media Type", (("Accept-Encoding", "identity"),)
-    if request.method == "INVITE":
-        accepted = [item.partition(";")[0].strip().lower() for item in request.tokens("accept")]
-        if accepted and not {"application/sdp", "application/*", "*/*"} & set(accepted):
+    if request.method == "INVITE" and "accept" in request.index:
+        accepted = {item.partition(";")[0].strip().lower() for item in request.tokens("accept")}
+        if not accepted & {"application/sdp", "application/*", "*/*"}:
             yield 406, "Not Acceptable", ()
     status, reason = _ANSWERS[request.method]
     yield status, reason, _EXPLANATIONS.get(status, ())

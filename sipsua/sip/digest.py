@@ -182,6 +182,27 @@ class Credentials(NamedTuple):
             raise MalformedMessage(f"credentials: {missing.args[0]} is missing") from None
 
 
+class AuthenticationInfo(NamedTuple):
+    """The value of an Authentication-Info header field (RFC 7616 section 3.5), escapes kept, None for what is missing."""
+
+    nextnonce: str | None
+    """The nonce to use from now on."""
+    rspauth: str | None
+    """The server's proof that it knows the password too, hexadecimal."""
+    qop: str | None
+    """As the server wrote it."""
+    cnonce: str | None
+    """The client's nonce of the request, echoed."""
+    nc: str | None
+    """The client's count of the request, echoed."""
+
+    @classmethod
+    def parse(cls, value: str) -> AuthenticationInfo:
+        """The fields in `value`, unknown ones ignored. Raises MalformedMessage where it cannot be read."""
+        take = _read(value, "Authentication-Info")[0][1].get
+        return cls(take("nextnonce"), take("rspauth"), take("qop"), take("cnonce"), take("nc"))
+
+
 class DigestClient:
     """The side that knows a password: one for each user name and realm. It adopts challenges and answers them.
 
@@ -297,7 +318,7 @@ class DigestClient:
         """
         if self._challenge is None:
             raise Misuse("Authentication-Info came without a challenge before it")
-        nonce = _read(authentication_info, "Authentication-Info")[0][1].get("nextnonce")
+        nonce = AuthenticationInfo.parse(authentication_info).nextnonce
         if nonce is None:
             return False
         self._adopt(self._challenge._replace(nonce=nonce))
@@ -335,19 +356,19 @@ class DigestClient:
 
         Raises MalformedMessage where either value cannot be read.
         """
-        fields = _read(authentication_info, "Authentication-Info")[0][1]
+        info = AuthenticationInfo.parse(authentication_info)
         answered = Credentials.parse(sent)
         algorithm = _algorithm(answered.algorithm)
         if algorithm is None or any(
-            name in fields and _unescape(fields[name]) != ours
-            for name, ours in (("cnonce", answered.cnonce), ("nc", answered.nc))
+            theirs is not None and _unescape(theirs) != ours
+            for theirs, ours in ((info.cnonce, answered.cnonce), (info.nc, answered.nc))
         ):
             return False
         if algorithm.is_session and answered.cnonce == self._session_cnonce:
             a1 = self._session_a1
         else:
             a1 = _session(algorithm, self._a1(algorithm, answered.realm), answered)
-        return _same(_response(algorithm, a1, answered, "", body), fields.get("rspauth", ""))
+        return _same(_response(algorithm, a1, answered, "", body), info.rspauth or "")
 
     def _a1(self, algorithm: _Algorithm, realm: str) -> str:
         key = (realm, algorithm.name)

@@ -23,7 +23,10 @@ MAX_HEAD = 64 * 1024
 MAX_BODY = 1024 * 1024
 """Cap on a body: a hundred times the largest SDP, presence document or resource list met in practice."""
 
-_START = re.compile(rb"[A-Za-z0-9\-.!%*_+`'~]{1,128}(?:[ /]|\Z)")
+_BEGINNING = 8192
+"""Where no empty line has come, this many bytes are looked at again with each new piece: a start line is shorter."""
+
+_START = re.compile(TOKEN.encode() + rb"(?:[ /]|\Z)")
 _WHOLE_START_LINE = re.compile(rb"(?:SIP/|" + TOKEN.encode() + rb" [^\r\n]* SIP/)", re.IGNORECASE)
 
 
@@ -84,7 +87,7 @@ class Framer:
                 return None
             if end - at > MAX_HEAD:
                 raise MalformedMessage(f"header section of {end - at} bytes", status=513, fatal=True)
-            message = parse_head(buffer[at:end].decode("utf-8", "surrogateescape"))
+            message = parse_head(buffer[at : end + 2].decode("utf-8", "surrogateescape"))
             try:
                 length = message.content_length
                 if length is None:
@@ -113,7 +116,9 @@ class Framer:
         if buffer[at : at + 4] == b"\r\n\r\n":
             self._consume(at + 4)
             return KeepAlive.PING
-        if buffer[at : at + 2] == b"\r\n" and (not self._pings or buffer[at + 2 : at + 3] not in (b"", b"\r")):
+        if buffer[at : at + 2] == b"\r\n" and not (
+            self._pings and len(buffer) - at < 4 and buffer[at + 2 :] in (b"", b"\r")
+        ):
             self._consume(at + 2)
             return KeepAlive.PONG
         if len(buffer) - at > 1 and buffer[at + 1 : at + 2] != b"\n":
@@ -132,9 +137,11 @@ class Framer:
         buffer, at = self._buffer, self._at
         if at == len(buffer):
             return
-        if len(buffer) - at > MAX_HEAD:
+        if len(buffer) - at > MAX_HEAD + 3:  # the last three may be the beginning of the empty line
             raise MalformedMessage(f"header section of more than {MAX_HEAD} bytes", status=513, fatal=True)
-        beginning = bytes(buffer[at : at + 8192])
+        if self._scanned - at > _BEGINNING:
+            return
+        beginning = bytes(buffer[at : at + _BEGINNING])
         line, found, _ = beginning.partition(b"\r\n")
         if not _START.match(beginning) or (found and not _WHOLE_START_LINE.match(line)):
             raise MalformedMessage(

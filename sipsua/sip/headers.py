@@ -5,7 +5,8 @@ A message keeps its header fields as text (`sip.message`); the functions here tu
 way to read it (no blank before `<`), and refuse the rest: a guessed address is worse than a 400.
 
 The values are NamedTuples because they are built for each message of ten thousand phones; each common shape has one regular
-expression, and only what does not fit goes the long way round.
+expression, and only what does not fit goes the long way round. A peer chooses the text, so no expression may be slow for any of it:
+what a pattern has taken it does not give back (`++`, `*+`), wherever it could try many ways to divide the same run.
 """
 
 from __future__ import annotations
@@ -42,25 +43,30 @@ COMPACT_NAMES: Mapping[str, str] = {
 }
 """Compact header names and what they stand for (IANA's SIP header field registry; RFC 3261 section 7.3.3)."""
 
-TOKEN = r"[A-Za-z0-9\-.!%*_+`'~]+"
-"""The characters of a token (RFC 3261 section 25.1), as a regular expression."""
+TOKEN = r"[A-Za-z0-9\-.!%*_+`'~]++"
+"""A token (RFC 3261 section 25.1), as a regular expression."""
 
-_QUOTED = r'"(?:[^"\\]|\\.)*"'
-_PARAM = re.compile(rf"\s*;\s*({TOKEN})(?:\s*=\s*({_QUOTED}|[^\s;,\"]+))?\s*", re.DOTALL)
+_QUOTED = r'"(?:[^"\\]++|\\.)*+"'
+_PARAM = re.compile(rf"\s*+;\s*+({TOKEN})\s*+(?:=\s*+({_QUOTED}|[^\s;,\"]++)\s*+)?+", re.ASCII | re.DOTALL)
 _VIA = re.compile(
-    rf"\s*SIP\s*/\s*2\.0\s*/\s*({TOKEN})\s+(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._]+)(?:\s*:\s*(\d{{1,5}}))?\s*(;.*)?\Z",
-    re.IGNORECASE | re.DOTALL,
+    rf"\s*+SIP\s*+/\s*+2\.0\s*+/\s*+({TOKEN})\s++(\[[0-9A-Fa-f:.]++\]|[A-Za-z0-9\-._]++)\s*+(?::\s*+([0-9]{{1,5}})\s*+)?+(;.*+)?",
+    re.ASCII | re.DOTALL | re.IGNORECASE,
 )
+_PLAIN_VIA = re.compile(r"SIP/2\.0/([A-Z]++) ([A-Za-z0-9\-.]++)(?::([0-9]{1,5}))?+(;.*+)?", re.ASCII)
 _NAME_ADDR = re.compile(
-    rf"\s*(?:({_QUOTED})|([A-Za-z0-9\-.!%*_+`'~\s\x80-\U0010ffff]*))\s*<([^<>]*)>\s*(;.*)?\Z", re.DOTALL
+    rf"\s*+(?:({_QUOTED})\s*+|([A-Za-z0-9\-.!%*_+`'~\s\x80-\U0010ffff]*+))<([^<>]*+)>\s*+(;.*+)?", re.ASCII | re.DOTALL
 )
-_ADDR_SPEC = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.\-]*:[^\s<>\",;?]+)\s*(;.*)?\Z", re.DOTALL)
-_CSEQ = re.compile(rf"\s*(\d+)\s+({TOKEN})\s*\Z")
-_LIST_ITEM = re.compile(rf'(?:[^,"<]|{_QUOTED}|<[^>]*>)+', re.DOTALL)
+_PLAIN_NAME_ADDR = re.compile(r'(?:"([^"\\]*+)" ?+)?+<([^<>]*+)>(?:;([A-Za-z]++)=([A-Za-z0-9\-._]++))?+', re.ASCII)
+_ADDR_SPEC = re.compile(r"\s*+([A-Za-z][A-Za-z0-9+.\-]*+:[^\s<>\",;?]++)\s*+(;.*+)?", re.ASCII | re.DOTALL)
+_CSEQ = re.compile(rf"\s*+([0-9]++)\s++({TOKEN})\s*+", re.ASCII)
+_LIST_ITEM = re.compile(rf'(?:[^,"<]++|{_QUOTED}|<[^>]*+>)++', re.DOTALL)
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
-_RETRY_AFTER = re.compile(r"\s*(\d{1,10})\s*(?:\(.*\)\s*)?(?:;.*)?\Z", re.DOTALL)
-_WARNING = re.compile(rf"\s*(\d{{3}})\s+(\S+)\s+({_QUOTED})\s*\Z", re.DOTALL)
-_DATE = re.compile(r"\s*[A-Za-z]{3},\s+(\d{1,2})\s+([A-Za-z]{3})\s+(\d{4})\s+(\d\d):(\d\d):(\d\d)\s+GMT\s*\Z")
+_RETRY_AFTER = re.compile(r"\s*+([0-9]{1,10})\s*+(?:\(.*\)\s*+)?(?:;.*+)?", re.ASCII | re.DOTALL)
+_WARNING = re.compile(rf"\s*+([0-9]{{3}})\s++(\S++)\s++({_QUOTED})\s*+", re.ASCII | re.DOTALL)
+_DATE = re.compile(
+    r"\s*+[A-Z]{3},\s++([0-9]{1,2})\s++([A-Z]{3})\s++([0-9]{4})\s++([0-9]{2}):([0-9]{2}):([0-9]{2})\s++GMT\s*+",
+    re.ASCII | re.IGNORECASE,
+)
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 
 MAX_SECONDS = 2**32 - 1
@@ -89,27 +95,14 @@ class Via(NamedTuple):
     @classmethod
     def parse(cls, value: str) -> Via:
         """Read one Via value. Raises `MalformedMessage`."""
-        if value.startswith("SIP/2.0/"):
-            # What nearly every peer writes: no blanks round the separators, no IPv6.
-            sent, _, rest = value.partition(";")
-            transport, _, sent_by = sent[8:].partition(" ")
-            host, colon, port = sent_by.partition(":")
-            plain = host.replace(".", "").replace("-", "")
-            if (
-                transport.isalpha()
-                and plain.isalnum()
-                and plain.isascii()
-                and ((port.isdigit() and len(port) < 5) or not colon)
-            ):
-                return cls(transport, host, int(port) if colon else None, parse_params(";" + rest) if rest else {})
-        match = _VIA.match(value)
+        match = _PLAIN_VIA.fullmatch(value) or _VIA.fullmatch(value)
         if match is None:
             raise MalformedMessage(f"Via cannot be read: {value[:80]!r}")
-        transport, host, port, params = match.groups()
-        number = int(port) if port else None
-        if number is not None and number > 65535:
-            raise MalformedMessage(f"Via has port {number}")
-        return cls(transport, host, number, parse_params(params) if params else {})
+        transport, host, digits, params = match.groups()
+        port = int(digits) if digits else None
+        if port is not None and port > 65535:
+            raise MalformedMessage(f"Via has port {port}")
+        return tuple.__new__(cls, (transport, host, port, parse_params(params) if params else {}))
 
 
 class NameAddr(NamedTuple):
@@ -135,28 +128,18 @@ class NameAddr(NamedTuple):
     @classmethod
     def parse(cls, value: str) -> NameAddr:
         """Read one address. Raises `MalformedMessage`."""
-        # What nearly every peer writes: `<uri>...` or `"display" <uri>...` without escapes.
-        display, start = "", 0
-        if value.startswith("<"):
-            start = 1
-        elif value.startswith('"'):
-            end = value.find('" <', 1)
-            if end > 0 and value.find('"', 1) == end and "\\" not in value[1:end]:
-                display, start = value[1:end], end + 3
-        if start:
-            end = value.find(">", start)
-            uri = value[start:end]
-            rest = value[end + 1 :]
-            if end > 0 and "<" not in uri and (not rest or rest[0] == ";"):
-                return cls(display, uri, parse_params(rest) if rest else {})
-        match = _NAME_ADDR.match(value)
+        match = _PLAIN_NAME_ADDR.fullmatch(value)
+        if match is not None:
+            display, uri, name, text = match.groups()
+            return tuple.__new__(cls, (display or "", uri, {name.lower(): text} if name else {}))
+        match = _NAME_ADDR.fullmatch(value)
         if match is not None:
             quoted, plain, uri, params = match.groups()
             display = unquote(quoted) if quoted else plain.strip()
             return cls(display, uri, parse_params(params) if params else {})
         # Without angle brackets, parameters belong to the header and the URI may hold no comma, question mark or semicolon
         # (RFC 3261 section 20).
-        match = _ADDR_SPEC.match(value)
+        match = _ADDR_SPEC.fullmatch(value)
         if match is None:
             raise MalformedMessage(f"address cannot be read: {value[:80]!r}")
         uri, params = match.groups()
@@ -172,14 +155,11 @@ class CSeq(NamedTuple):
     @classmethod
     def parse(cls, value: str) -> CSeq:
         """Read a CSeq value. Raises `MalformedMessage`, also for a number above 2**32 - 1."""
-        digits, _, method = value.partition(" ")
-        if len(digits) < 10 and digits.isdecimal() and method.isalpha() and value.isascii():
-            return cls(int(digits), method)
-        match = _CSEQ.match(value)
+        match = _CSEQ.fullmatch(value)
         if match is None:
             raise MalformedMessage(f"CSeq cannot be read: {value[:80]!r}")
-        number = bounded(match.group(1), 2**32 - 1, "CSeq")
-        return cls(number, match.group(2))
+        digits, method = match.groups()
+        return tuple.__new__(cls, (int(digits) if len(digits) < 10 else bounded(digits, 2**32 - 1, "CSeq"), method))
 
 
 class Warning(NamedTuple):
@@ -192,7 +172,7 @@ class Warning(NamedTuple):
     @classmethod
     def parse(cls, value: str) -> Warning:
         """Read one Warning value. Raises `MalformedMessage`."""
-        match = _WARNING.match(value)
+        match = _WARNING.fullmatch(value)
         if match is None:
             raise MalformedMessage(f"Warning cannot be read: {value[:80]!r}")
         return cls(int(match.group(1)), match.group(2), unquote(match.group(3)))
@@ -204,13 +184,15 @@ def parse_params(text: str) -> Params:
     Raises `MalformedMessage` for an empty parameter or a stray separator.
     """
     params: Params = {}
-    if '"' not in text and " " not in text and "\t" not in text:
-        pieces = text.split(";")
-        for piece in pieces[1:]:
+    if text.startswith(";") and '"' not in text and "," not in text and " " not in text and "\t" not in text:
+        for piece in text[1:].split(";"):
             name, equals, value = piece.partition("=")
-            if not name or (equals and not value) or "," in value:
+            if value and name:
+                params[name.lower()] = value
+            elif name and not equals:
+                params[name.lower()] = None
+            else:
                 raise MalformedMessage(f"parameters cannot be read: {text[:80]!r}")
-            params[name.lower()] = value if equals else None
         return params
     position = 0
     while position < len(text):
@@ -279,13 +261,13 @@ def parse_seconds(value: str | None) -> int | None:
 
 def parse_retry_after(value: str | None) -> int | None:
     """Read the seconds of a Retry-After value with its optional comment and parameters (RFC 3261 section 20.33)."""
-    match = _RETRY_AFTER.match(value) if value is not None else None
+    match = _RETRY_AFTER.fullmatch(value) if value is not None else None
     return parse_seconds(match.group(1)) if match else None
 
 
 def parse_date(value: str | None) -> datetime | None:
     """Read a Date value (RFC 3261 section 20.17: always GMT), or None where it is missing or malformed."""
-    match = _DATE.match(value) if value is not None else None
+    match = _DATE.fullmatch(value) if value is not None else None
     if match is None:
         return None
     day, month, year, hour, minute, second = match.groups()

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Self
 
 from sipsua.errors import MalformedMessage, Misuse
+from sipsua.sip.digest import AuthenticationInfo, Challenge
 from sipsua.sip.headers import (
     COMPACT_NAMES,
     TOKEN,
@@ -21,6 +23,7 @@ from sipsua.sip.headers import (
     Via,
     Warning,
     bounded,
+    parse_date,
     parse_retry_after,
     parse_seconds,
     split_list,
@@ -30,22 +33,29 @@ from sipsua.sip.uri import Uri
 Header = tuple[str, str]
 """A header field: name as written, value without the blanks round it."""
 
-_REQUEST_LINE = re.compile(rf"({TOKEN}) (.*) (SIP/\d+\.\d+)([ \t]*)\Z", re.IGNORECASE | re.DOTALL)
-_STATUS_LINE = re.compile(r"(SIP/\d+\.\d+) (\d+)(?: (.*))?\Z", re.IGNORECASE | re.DOTALL)
-_HEADER_NAME = re.compile(rf"{TOKEN}\Z")
-_FOLD = re.compile(r"\r\n[ \t]+")
+_REQUEST_LINE = re.compile(rf"({TOKEN}) ([^\r\n]*) (SIP/[0-9]++\.[0-9]++)([ \t]*+)", re.ASCII | re.IGNORECASE)
+_STATUS_LINE = re.compile(r"(SIP/[0-9]++\.[0-9]++) ([0-9]++)(?: ([^\r\n]*+))?+", re.ASCII | re.IGNORECASE)
+_PLAIN_FIELD = re.compile(rf"\n({TOKEN}): (?![ \t])([^\r]*+)(?<![ \t])(?=\r\n)", re.ASCII)
+_FIELD = re.compile(rf"({TOKEN})[ \t]*+:(.*+)", re.ASCII | re.DOTALL)
+_FOLD = re.compile(r"\r\n[ \t]++")
 
-# The spellings that peers really use, so that the common case is one look-up.
-_KNOWN_NAMES: dict[str, str] = dict(COMPACT_NAMES)
+
+class _CanonicalNames(dict[str, str]):
+    """Canonical names by the spellings that peers really use, so that the common case is one look-up; others are worked out."""
+
+    def __missing__(self, name: str) -> str:
+        lowered = name.lower()
+        return COMPACT_NAMES.get(lowered, lowered)
+
+
+_CANONICAL = _CanonicalNames(COMPACT_NAMES)
 for _name in (
     "Via From To Call-ID CSeq Contact Max-Forwards Content-Length Content-Type Expires User-Agent Server Allow Supported Route "
     "Record-Route Path Service-Route WWW-Authenticate Proxy-Authenticate Authorization Proxy-Authorization Authentication-Info "
-    "Min-Expires Retry-After Date Warning Allow-Events Require Unsupported Accept Event Reason Subject Date"
+    "Min-Expires Retry-After Date Warning Allow-Events Require Unsupported Accept Event Reason Subject"
 ).split():
     for _spelling in (_name, _name.lower(), _name.upper(), _name.title()):
-        _KNOWN_NAMES[_spelling] = _name.lower()
-for _name in COMPACT_NAMES:
-    _KNOWN_NAMES[_name.upper()] = COMPACT_NAMES[_name]
+        _CANONICAL[_spelling] = _name.lower()
 
 _SINGLE = ("from", "to", "call-id", "cseq", "max-forwards", "content-length", "content-type", "expires", "date")
 """Fields that a message may hold once at the most."""
@@ -56,11 +66,7 @@ MAGIC_COOKIE = "z9hG4bK"
 
 def canonical_name(name: str) -> str:
     """The lower-case long form of a header name."""
-    known = _KNOWN_NAMES.get(name)
-    if known is not None:
-        return known
-    lowered = name.rstrip(" \t").lower()
-    return COMPACT_NAMES.get(lowered, lowered)
+    return _CANONICAL[name]
 
 
 class Message:
@@ -113,6 +119,8 @@ class Message:
         values = self.index.get(name)
         if values is None:
             return []
+        if len(values) == 1:
+            return split_list(values[0])
         return [item for value in values for item in split_list(value)]
 
     def required(self, name: str) -> str:
@@ -160,7 +168,7 @@ class Message:
     @property
     def contacts(self) -> list[NameAddr]:
         """The Contacts; the `*` of a REGISTER is no address and not among them. Raises `MalformedMessage`."""
-        return [NameAddr.parse(value) for value in self.values("contact") if value.strip() != "*"]
+        return [NameAddr.parse(value) for value in self.values("contact") if value != "*"]
 
     def addresses(self, name: str) -> list[NameAddr]:
         """The addresses of Route, Record-Route, Path or Service-Route, in order. Raises `MalformedMessage`."""
@@ -185,6 +193,21 @@ class Message:
     def warnings(self) -> list[Warning]:
         """The Warnings. Raises `MalformedMessage`."""
         return [Warning.parse(value) for value in self.values("warning")]
+
+    @property
+    def date(self) -> datetime | None:
+        """The Date field, UTC; None where it is missing or malformed."""
+        return parse_date(self.first("date"))
+
+    def challenges(self, name: str) -> list[Challenge]:
+        """The Digest challenges of `www-authenticate` or `proxy-authenticate`, topmost first. Raises `MalformedMessage`."""
+        return Challenge.parse_all(self.index.get(name, ()))
+
+    @property
+    def authentication_info(self) -> AuthenticationInfo | None:
+        """The Authentication-Info, None where there is none. Raises `MalformedMessage`."""
+        value = self.first("authentication-info")
+        return None if value is None else AuthenticationInfo.parse(value)
 
     @property
     def content_length(self) -> int | None:
@@ -293,33 +316,21 @@ class Response(Message):
 
 
 def parse_head(head: str) -> Request | Response:
-    """Read start line and header fields, without the empty line that ends them.
+    """Read start line and header fields, each with the CRLF that ends it, without the empty line behind them.
 
     Raises `MalformedMessage` (fatal) where the start line is that of no SIP message; lesser faults are kept in `defect`.
     """
-    if "\r\n " in head or "\r\n\t" in head:
-        head = _FOLD.sub(" ", head)
-    lines = head.split("\r\n")
-    message = _parse_start_line(lines[0])
-    headers = message.headers
-    index: dict[str, list[str]] = {}
-    known = _KNOWN_NAMES
-    for line in lines[1:]:
-        name, colon, value = line.partition(":")
-        key = known.get(name)
-        if key is None:
-            name = name.rstrip(" \t")
-            if not colon or not _HEADER_NAME.match(name):
-                message.defect = MalformedMessage(f"no header field: {line[:80]!r}")
-                continue
-            key = canonical_name(name)
-        value = value.strip(" \t")
-        headers.append((name, value))
-        if key in index:
-            index[key].append(value)
-        else:
-            index[key] = [value]
-    message._index = index
+    end = head.find("\r\n")
+    message = _parse_start_line(head[:end])
+    # What nearly every peer writes: one blank behind the colon, none at the end, no folded lines. A field found for each line feed
+    # says that all lines are such, and that no stray CR or LF hides in one of them.
+    fields = _PLAIN_FIELD.findall(head, end)
+    if len(fields) + 1 != head.count("\n"):
+        fields = _read_fields(head[end + 2 : -2], message) if end + 2 < len(head) else []
+    message.headers = fields
+    index = {_CANONICAL[name]: [value] for name, value in fields}
+    if len(index) == len(fields):
+        message._index = index
     return message
 
 
@@ -331,7 +342,7 @@ def parse_message(data: bytes) -> Request | Response:
     head, end, body = data.lstrip(b"\r\n").partition(b"\r\n\r\n")
     if not end:
         raise MalformedMessage("the header section does not end")
-    message = parse_head(head.decode("utf-8", "surrogateescape"))
+    message = parse_head(head.decode("utf-8", "surrogateescape") + "\r\n")
     length = message.content_length
     message.body = body if length is None else body[:length]
     return message
@@ -363,16 +374,14 @@ def _has_tag(to: str) -> bool:
 
 
 def _parse_start_line(line: str) -> Request | Response:
-    if line[:4].upper() == "SIP/":
-        match = _STATUS_LINE.match(line)
-        if match is None:
-            raise MalformedMessage(f"no status line: {line[:80]!r}", fatal=True)
+    match = _STATUS_LINE.fullmatch(line)
+    if match is not None:
         version, code, reason = match.groups()
         response = Response(int(code) if len(code) == 3 else 0, reason or "", version=version.upper())
         if not 100 <= response.status <= 699:
             response.defect = MalformedMessage(f"{code[:20]} is no status code")
         return response
-    match = _REQUEST_LINE.match(line)
+    match = _REQUEST_LINE.fullmatch(line)
     if match is None:
         raise MalformedMessage(
             f"this is not SIP: {line[:80]!r}", fatal=True, fix="see that the port is one that speaks SIP over TLS"
@@ -382,3 +391,20 @@ def _parse_start_line(line: str) -> Request | Response:
     if blanks:
         request.defect = MalformedMessage("blanks behind the SIP version")
     return request
+
+
+def _read_fields(text: str, message: Message) -> list[Header]:
+    """The careful way: unfold lines, trim values, and keep what is no header field as the message's `defect`."""
+    fields = []
+    for line in _FOLD.sub(" ", text).split("\r\n"):
+        if "\r" in line or "\n" in line:
+            # A blank in its place, so that what we copy into an answer cannot begin a line of its own.
+            message.defect = MalformedMessage(f"a CR or LF stands alone: {line[:80]!r}")
+            line = line.replace("\r", " ").replace("\n", " ")
+        match = _FIELD.fullmatch(line)
+        if match is None:
+            message.defect = MalformedMessage(f"no header field: {line[:80]!r}")
+        else:
+            name, value = match.groups()
+            fields.append((name, value.strip(" \t")))
+    return fields

@@ -276,8 +276,10 @@ class Transactions:
     def match_request(self, request: Request, now: float) -> ServerTransaction | bytes | None:
         """A new server transaction for a request; or, for one that was seen before, the bytes to send again (None: none yet).
 
-        Raises `MalformedMessage` where the Via cannot be read.
+        Raises `MalformedMessage` where the Via cannot be read, and for another version, whose Via is not ours to read.
         """
+        if request.version != "SIP/2.0":
+            raise MalformedMessage(f"{request.version} is not SIP/2.0", status=505)
         via = request.via
         branch = via.branch
         if not branch.startswith(MAGIC_COOKIE) or branch == MAGIC_COOKIE:
