@@ -38,9 +38,9 @@ class Bends(TypedDict, total=False):
     key: str | PrivateKey
     """`ec` (P-256), `ec384`, `rsa` (2048 bits), `rsa` and a number of bits, such as `rsa1024`; or a key that exists."""
     not_before: datetime | None
-    """Start of the validity; a day ago by default."""
+    """Start of the validity; by default a day ago, for an authority a year."""
     not_after: datetime | None
-    """End of the validity; in a year by default."""
+    """End of the validity; by default in a year, for an authority in ten: it outlives what it issues."""
     digest: str
     """Hash of the signature: `sha256` (default), `sha224`, `sha384`, `sha512`, or `sha1` where the signing key is RSA."""
     extensions: Iterable[x509.Extension[x509.ExtensionType]]
@@ -111,6 +111,9 @@ class CertificateAuthority:
     ) -> None:
         """An authority of this common name, signed by `issuer` or itself; `path_length` is its pathLenConstraint."""
         self.name = name
+        now = datetime.now(UTC).replace(microsecond=0)
+        bends["not_before"] = bends.get("not_before") or now - timedelta(days=365)
+        bends["not_after"] = bends.get("not_after") or now + timedelta(days=3650)
         made = _issue(
             x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]),
             issuer,

@@ -108,6 +108,17 @@ def test_extension_is_overridden_added_and_omitted() -> None:
         kinds.get_extension_for_class(x509.AuthorityKeyIdentifier)
 
 
+def test_authority_outlives_what_it_issues_unless_told_otherwise() -> None:
+    root = CertificateAuthority()
+    for authority in (root, root.intermediate()):
+        leaf = authority.issue("a").certificate
+        assert authority.certificate.not_valid_before_utc < leaf.not_valid_before_utc
+        assert leaf.not_valid_after_utc < authority.certificate.not_valid_after_utc
+    end = datetime(2020, 1, 1, tzinfo=UTC)
+    old = CertificateAuthority(not_before=end - timedelta(days=1), not_after=end)
+    assert old.certificate.not_valid_after_utc == end
+
+
 def test_weak_keys_and_signatures_are_made_when_asked_for() -> None:
     authority = CertificateAuthority(key="rsa")
     issued = authority.issue("a", key="rsa1024", digest="sha1")
