@@ -222,7 +222,6 @@ class PocketPbx:
         client_authority: CertificateAuthority | bytes | None = None,
         minimum: TlsVersion = TlsVersion.TLS1_2,
         maximum: TlsVersion = TlsVersion.TLS1_3,
-        tickets: bool = True,
         pongs: bool = True,
         bindings_outlive_flow: bool = False,
         handshake_limit: float = 10.0,
@@ -233,9 +232,10 @@ class PocketPbx:
 
         `certificate` is one of `pki`, the files of one, or PEM texts of certificate (with intermediates) and key; with None the
         PBX makes its own authority and a certificate for localhost, 127.0.0.1, ::1 and `host`. `port` 0 takes a free one. With
-        `client_authority` (or the PEM of several) clients must show a certificate. `tickets` says whether TLS sessions can be
-        resumed. The limits are seconds for a handshake, and for the rest of a message of which a part has come. `settings`
-        are the registrar's. Raises BadConfiguration or Misuse for what cannot be used.
+        `client_authority` (or the PEM of several) clients must show a certificate. The limits are seconds for a handshake, and
+        for the rest of a message of which a part has come. `settings` are the registrar's.
+
+        Raises BadConfiguration or Misuse for what cannot be used.
         """
         self._authority: CertificateAuthority | None = None
         if certificate is None:
@@ -257,7 +257,6 @@ class PocketPbx:
             client_anchors=TrustList.from_pem(client_authority) if client_authority is not None else None,
             minimum=minimum,
             maximum=maximum,
-            tickets=tickets,
         )
         self.registrar = Registrar(users, SystemRandom().getrandbits, **settings)
         """Who decides; `requests` and `responses` count what it saw."""
