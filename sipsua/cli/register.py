@@ -1,0 +1,197 @@
+"""`sipsua register`: one account registers over TLS, and everything that happened is told.
+
+The whole manual test of a server in one line: name resolved, TCP, every step of the handshake, the chain and what is wrong with it, the
+padlock, the challenge, the binding. Here are its words; `cli.attempt` does it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from sipsua.cli.failure import Failure, UsageError
+from sipsua.cli.password import PasswordFile, PasswordText, PasswordVariable, read_password
+
+if TYPE_CHECKING:
+    from sipsua.account.config import AccountConfig
+
+# What is dear to import (OpenSSL, asyncio) is imported where the work begins, so that `--help` comes at once.
+
+
+def register(
+    uri: Annotated[
+        str, typer.Argument(metavar="URI", help="sips:user@host[:port], or sip:user@host[:port];transport=tls")
+    ],
+    auth_user: Annotated[
+        str | None, typer.Option(metavar="NAME", help="User name of the credentials, where it is not the one of URI.")
+    ] = None,
+    password: PasswordText = None,
+    password_env: PasswordVariable = None,
+    password_file: PasswordFile = None,
+    server: Annotated[
+        str | None,
+        typer.Option(metavar="HOST[:PORT]", help="Outbound proxy. Its name is then the one that is verified."),
+    ] = None,
+    ca: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE", help="Certificates to trust, PEM or DER. May be given again. Without: none."),
+    ] = None,
+    names: Annotated[
+        Literal["rfc2818", "rfc5922", "rfc6125", "rfc9525", "off"],
+        typer.Option(help="Rule by which the certificate's names are compared; off: they are not."),
+    ] = "rfc2818",
+    dangerous_accept_any_certificate: Annotated[
+        bool,
+        typer.Option(
+            "--dangerous-accept-any-certificate",
+            help="Go on whatever the server shows. Its problems are told, and the padlock says that nothing was verified.",
+        ),
+    ] = False,
+    cert: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Our own certificate, for servers that demand one; needs --key.")
+    ] = None,
+    key: Annotated[str | None, typer.Option(metavar="FILE", help="Its private key, not encrypted.")] = None,
+    tls: Annotated[Literal["1.2", "1.3", "1.2-1.3"], typer.Option(help="TLS versions that are offered.")] = "1.2-1.3",
+    expires: Annotated[int, typer.Option(metavar="SECONDS", help="Life of the binding that is asked for.")] = 3600,
+    persona: Annotated[Literal["generic", "yealink"], typer.Option(help="Phone that it looks like.")] = "generic",
+    user_agent: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="User-Agent, in place of the persona's.")
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Until when the registration must stand; leaving may add 4 s.")
+    ] = 15.0,
+    keep: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Stay registered so long, refreshing; then unregister.")
+    ] = 0.0,
+    trace: Annotated[bool, typer.Option("--trace", help="Print the SIP messages to stderr.")] = False,
+    keylog: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Add the session keys to this file, for Wireshark.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object to stdout, and all else to stderr.")
+    ] = False,
+) -> None:
+    """Register one account over TLS, tell everything about it, and unregister.
+
+    Exit codes: 0 done, 2 usage, 10 certificate refused, 11 its name refused, 12 handshake failed, 13 unreachable,
+    14 credentials refused, 15 refused by the server, 16 no answer in time, 17 a local file or setting is bad,
+    18 the flow was lost after TLS, 70 sipsua is wrong, 130 interrupted.
+    """
+    from sipsua.cli.attempt import Attempt
+    from sipsua.cli.interrupt import run
+    from sipsua.cli.report import Report
+    from sipsua.cli.screen import Screen
+    from sipsua.cli.trace import KeyLog, show_traffic
+    from sipsua.errors import CredentialsRefused, Untrusted
+
+    report = Report(uri)
+    secret: str | None = None
+    try:
+        for option, value in (("--timeout", timeout), ("--keep", keep)):
+            if not (0 if option == "--keep" else 0.001) <= value <= LONGEST:
+                raise UsageError(f"{option} of {value:g} s", fix=f"give seconds up to {LONGEST}")
+        secret = read_password(password, password_env, password_file)
+        config = _config(
+            uri=uri,
+            auth_user=auth_user,
+            password=secret or "",
+            server=server,
+            ca=ca or [],
+            names=names,
+            dangerous=dangerous_accept_any_certificate,
+            cert=cert,
+            key=key,
+            tls=tls,
+            expires=expires,
+            persona=persona,
+            user_agent=user_agent,
+            timeout=timeout,
+        )
+        with ExitStack() as stack:
+            log = stack.enter_context(KeyLog(keylog)) if keylog is not None else None
+            attempt = Attempt(
+                config=config,
+                timeout=timeout,
+                keep=keep,
+                tap=show_traffic if trace else None,
+                keylog=log.write if log is not None else None,
+            )
+            run(attempt.run(report, Screen("stderr" if as_json else "stdout")))
+    except BaseException as error:
+        if isinstance(error, Untrusted) and not ca:
+            error.fix = "without --ca nobody is trusted: give the certificate of the CA that signed it with --ca FILE"
+        elif isinstance(error, CredentialsRefused) and secret is None:
+            error.fix = "give the password, with --password-env VAR or --password-file FILE"
+        report.failure = Failure.of(error)
+        raise
+    finally:
+        if as_json:
+            # Bytes, because JSON is UTF-8 whatever the terminal speaks, and no half of a surrogate pair may be in it.
+            text = json.dumps(report.as_json(), ensure_ascii=False).encode("utf-8", "replace")
+            sys.stdout.flush()
+            sys.stdout.buffer.write(text + b"\n")
+            sys.stdout.buffer.flush()
+
+
+LONGEST = 10_000_000
+"""Seconds: the longest time that a command takes as an option, some 115 days."""
+
+
+def _config(
+    *,
+    uri: str,
+    auth_user: str | None,
+    password: str,
+    server: str | None,
+    ca: list[str],
+    names: str,
+    dangerous: bool,
+    cert: str | None,
+    key: str | None,
+    tls: str,
+    expires: int,
+    persona: str,
+    user_agent: str | None,
+    timeout: float,
+) -> AccountConfig:
+    """The account that the options describe. Raises UsageError where they fit nothing, BadConfiguration for files."""
+    from sipsua.account.config import AccountConfig, Limits
+    from sipsua.account.persona import PERSONAS
+    from sipsua.errors import BadConfiguration
+    from sipsua.trust.identity import Identity
+    from sipsua.trust.policy import NameRule, Policy, TlsVersion
+    from sipsua.trust.store import TrustList
+
+    if key is not None and cert is None:
+        raise UsageError("--key without --cert", fix="give the certificate that the key belongs to")
+    versions = {"1.2": TlsVersion.TLS1_2, "1.3": TlsVersion.TLS1_3}
+    lowest, _, highest = tls.partition("-")
+    policy = Policy(
+        anchors=TrustList.from_files(*ca),
+        names=NameRule(names),
+        identity=Identity.from_files(cert, key) if cert is not None else None,
+        minimum=versions[lowest],
+        maximum=versions[highest or lowest],
+        dangerous_accept_any_certificate=dangerous,
+    )
+    limits = Limits()
+    try:
+        return AccountConfig(
+            uri=uri,
+            policy=policy,
+            password=password,
+            auth_user=auth_user,
+            server=server,
+            expires=expires,
+            persona=PERSONAS[persona],
+            user_agent=user_agent,
+            limits=Limits(
+                resolve=min(limits.resolve, timeout), connect=min(limits.connect, timeout), handshake=timeout
+            ),
+        )
+    except BadConfiguration as error:
+        raise UsageError(error.what, fix=error.fix) from None
