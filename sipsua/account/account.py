@@ -39,6 +39,8 @@ from sipsua.sip.message import Request, Response
 from sipsua.sip.transactions import Transactions
 from sipsua.trust.verdict import Verdict
 
+__all__ = ["Account", "Event", "Negotiated"]  # the hub, and what its verbs give and take
+
 
 class Account:
     """One account."""
@@ -98,7 +100,7 @@ class Account:
     def unregister(self, now: float) -> None:
         """Wish for no binding. `Unregistered` follows where there was, or may have been, one."""
         self.wants_flow = False
-        self.registration.step(Input.UNWANTED, now)
+        self.registration.withdraw(now)
 
     # The door
 
@@ -107,6 +109,11 @@ class Account:
         """True while a flow stands."""
         return self._flow_target is not None
 
+    @property
+    def flow_serves(self) -> bool:
+        """True while a flow to `target` stands and is not about to be closed."""
+        return self._flow_target is not None and self._flow_target == self.target and self.wants_close is None
+
     def flow_negotiating(self, at: datetime) -> None:
         """TCP stands, the handshake begins."""
         self._turn(locks.turn(self.lock, Turn.NEGOTIATE, at))
@@ -114,6 +121,7 @@ class Account:
     def flow_opened(self, verdict: Verdict, negotiated: Negotiated, timings_ms: dict[str, float], now: float) -> None:
         """The handshake is finished. `timings_ms`: what `dns`, `tcp` and `tls` took."""
         self.verdict = verdict
+        self.wants_flow = False
         self._turn(locks.close(self.lock, verdict, negotiated))
         self.emit(FlowOpened(verdict, timings_ms))
         self._flow_target = self.target
@@ -127,13 +135,15 @@ class Account:
         """No flow came about: name, TCP, handshake or certificate. `verdict` where it came as far as a certificate."""
         if verdict is not None:
             self.verdict = verdict
-        if self.lock.state is LockState.NEGOTIATING:
-            self._turn(locks.turn(self.lock, Turn.REFUSE, at))
+        # A wish that was taken back and made again while the door was at work is answered by this failure, too.
+        self.wants_flow = False
+        shaken = self.lock.state is LockState.NEGOTIATING
+        self._turn(locks.turn(self.lock, Turn.REFUSE if shaken else Turn.LOSE, at))
         self.emit(FlowFailed(error))
         self.registration.step(Input.FLOW_REFUSED if isinstance(error, Untrusted) else Input.FLOW_FAILED, now, error)
 
     def flow_lost(self, error: FlowLost, now: float, at: datetime) -> None:
-        """The flow is gone, by whomever."""
+        """The flow is gone, by whomever; or the door gave up a handshake because we leave."""
         self._flow_target = None
         self._framer = None
         self._keep_alive = None
@@ -153,6 +163,7 @@ class Account:
         framer.receive(data)
         try:
             while (frame := framer.next_frame()) is not None:
+                self._partial_until = None
                 if isinstance(frame, Crlf):
                     self._receive_crlf(frame, now)
                 else:
@@ -160,9 +171,7 @@ class Account:
         except MalformedMessage as error:
             self._lose_framing(framer, error)
             return
-        if not framer.incomplete:
-            self._partial_until = None
-        elif self._partial_until is None:
+        if framer.incomplete and self._partial_until is None:
             self._partial_until = now + self.config.limits.message
 
     def receive_message(self, message: Request | Response, now: float) -> None:
@@ -209,8 +218,8 @@ class Account:
         """Do what is due."""
         for transaction in self._transactions.handle_timer(now):
             error = NoAnswer(
-                f"no final answer to {transaction.key.method} within 32 s (Timer F)",
-                fix="see whether the server handles requests at all on this port",
+                f"{self.target} gave no final answer to {transaction.key.method} within 32 s (Timer F)",
+                fix="see whether the server handles requests at all on this port, and look at its log",
             )
             self.registration.step(Input.NO_ANSWER, now, error)
         self.registration.handle_timer(now)
@@ -232,13 +241,11 @@ class Account:
 
     def connect(self, now: float) -> None:
         """Wish for a flow to `target`; the registration goes on at once where one stands."""
-        if self._flow_target is None:
-            self.wants_flow = True
-        elif self._flow_target == self.target and self.wants_close is None:
+        if self.flow_serves:
             self.registration.step(Input.FLOW_OPENED, now)
-        else:
-            self.wants_flow = True
-            self.drop_flow("the registrar lies elsewhere")
+            return
+        self.wants_flow = True
+        self.drop_flow("the registrar lies elsewhere")
 
     def drop_flow(self, reason: str) -> None:
         """The flow is of no use any more."""

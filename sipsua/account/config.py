@@ -6,7 +6,8 @@ break a header line, an expiry of nothing are refused here with the reason.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -17,6 +18,9 @@ from sipsua.trust.policy import Policy
 
 SIPS_PORT = 5061
 """Port of SIP over TLS (RFC 3261 section 19.1.2)."""
+
+MAX_SECONDS = 2**31 - 1
+"""The longest time that can be asked for, 68 years: the phone's own bound."""
 
 
 class Connection(StrEnum):
@@ -56,14 +60,16 @@ class Target(NamedTuple):
             uri = Uri.parse(f"sips:{text}")
         except MalformedMessage:
             uri = None
-        if uri is None or uri.user is not None or uri.params or uri.headers:
-            raise BadConfiguration(f"{text!r} is no server", fix="write HOST or HOST:PORT, an IPv6 address in brackets")
-        return cls(uri.host.strip("[]"), uri.port or SIPS_PORT)
+        if uri is None or uri.user is not None or uri.params or uri.headers or uri.port == 0:
+            raise BadConfiguration(
+                f"{_shown(text)!r} is no server", fix="write HOST or HOST:PORT, an IPv6 address in brackets"
+            )
+        return cls.of(uri)
 
     @classmethod
     def of(cls, uri: Uri) -> Target:
         """Where a URI leads over TLS."""
-        return cls(uri.host.strip("[]"), uri.port or SIPS_PORT)
+        return cls(uri.host.strip("[]"), SIPS_PORT if uri.port is None else uri.port)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +88,12 @@ class Limits:
     """The rest of a message of which a part has come (64*T1)."""
     pong: float = 10.0
     """The pong to a ping (RFC 5626 section 4.4.1)."""
+
+    def __post_init__(self) -> None:
+        for limit in fields(self):
+            seconds = getattr(self, limit.name)
+            if not 0 < seconds <= MAX_SECONDS:
+                raise BadConfiguration(f"a limit of {seconds} s for {limit.name}", fix="give more than 0 s")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,26 +126,41 @@ class AccountConfig:
     limits: Limits = Limits()
 
     def __post_init__(self) -> None:
-        aor = self.aor
+        aor, shown = self.aor, _shown(self.uri)
         if aor.scheme not in ("sip", "sips"):
-            raise BadConfiguration(f"{self.uri!r} is no SIP address", fix="write sips:user@host")
+            raise BadConfiguration(f"{shown!r} is no SIP address", fix="write sips:user@host")
         if aor.scheme == "sip" and aor.transport != "tls":
             how = f"transport={aor.transport}" if aor.transport else "no transport"
             raise BadConfiguration(
-                f"{self.uri!r} has {how}: sipsua registers over TLS only", fix="write sips:… or add ;transport=tls"
+                f"{shown!r} has {how}: sipsua registers over TLS only", fix="write sips:… or add ;transport=tls"
             )
         if aor.scheme == "sips" and aor.transport not in (None, "tcp", "tls"):
-            raise BadConfiguration(f"{self.uri!r} cannot run over TLS", fix="take its transport parameter out")
+            raise BadConfiguration(f"{shown!r} cannot run over TLS", fix="take its transport parameter out")
         if not aor.user or aor.headers:
+            raise BadConfiguration(f"{shown!r} is no address of record", fix="write sips:user@host, without ?headers")
+        if aor.password is not None:
+            raise BadConfiguration(f"{shown!r} holds a password", fix="give the password apart from the address")
+        if aor.port == 0:
+            raise BadConfiguration(f"{shown!r} has port 0", fix="give the server's TLS port, or none for 5061")
+        if not 1 <= self.expires <= MAX_SECONDS:
+            raise BadConfiguration(f"expires of {self.expires} s", fix=f"ask for 1 s to {MAX_SECONDS} s")
+        if self.keep_alive is not None and not 0 < self.keep_alive[0] <= self.keep_alive[1] <= MAX_SECONDS:
             raise BadConfiguration(
-                f"{self.uri!r} is no address of record", fix="write sips:user@host, without ?headers"
+                f"keep-alives after {self.keep_alive[0]} s to {self.keep_alive[1]} s",
+                fix="give the shorter time first, and more than 0 s; None sends none",
             )
-        if not 1 <= self.expires <= 2**31 - 1:
-            raise BadConfiguration(f"expires of {self.expires} s", fix="ask for 1 s to 2147483647 s")
-        for name in ("display_name", "user_agent", "auth_user", "password"):
-            value = getattr(self, name) or ""
-            if any(ord(character) < 32 or ord(character) == 127 for character in value):
-                raise BadConfiguration(f"{name} holds a control character", fix="take it out")
+        if self.line < 0:
+            raise BadConfiguration(f"line {self.line}", fix="count the accounts of a phone from 0")
+        for name, value in (
+            ("display_name", self.display_name),
+            ("user_agent", self.user_agent),
+            ("auth_user", self.auth_user),
+            ("password", self.password),
+            ("the user of the URI", aor.decoded_user),
+        ):
+            # What stands in a header line, or is hashed as UTF-8. The value itself is not for a message: it may be the password.
+            if value and (_CONTROL.search(value) or _HALF_PAIR.search(value)):
+                raise BadConfiguration(f"{name} holds a control character or half a surrogate pair", fix="take it out")
         _ = self.target
 
     @property
@@ -143,10 +170,22 @@ class AccountConfig:
             return Uri.parse(self.uri)
         except MalformedMessage as error:
             raise BadConfiguration(
-                f"{self.uri!r} is no SIP address: {error.what}", fix="write sips:user@host"
+                f"{_shown(self.uri)!r} is no SIP address: {error.what}", fix="write sips:user@host"
             ) from None
 
     @property
     def target(self) -> Target:
         """Where the flow leads, and the name to verify: the outbound proxy's host if one is set, else the domain of the URI."""
         return Target.parse(self.server) if self.server else Target.of(self.aor)
+
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_HALF_PAIR = re.compile(r"[\ud800-\udc7f\udd00-\udfff]")
+"""Surrogates other than those by which Python holds a byte that is no UTF-8."""
+
+_PASSWORD = re.compile(r"^((?:(?:sips?|tel):)?+[^:@]*+):.*@", re.IGNORECASE | re.DOTALL)
+
+
+def _shown(uri: str) -> str:
+    """An address as a message may show it: people do write passwords into them."""
+    return _PASSWORD.sub(r"\1:***@", uri)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from sipsua.errors import BadConfiguration
 from sipsua.sip.digest import AUTHORIZATION_ORDER
 
 Dice = Callable[[int], int]
@@ -46,8 +47,15 @@ class Backoff:
     spread: float = 0.5
     """The wait is drawn between this share of the upper bound and all of it; 1 takes the dice out."""
 
+    def __post_init__(self) -> None:
+        if not (0 < self.base <= self.maximum and 0 <= self.spread <= 1):
+            raise BadConfiguration(
+                f"a back-off from {self.base} s to {self.maximum} s with a spread of {self.spread}",
+                fix="give a base above 0 s, a maximum not below it, and a spread from 0 to 1",
+            )
+
     def delay(self, failures: int, dice: Dice) -> float:
-        """Seconds to wait after so many failures in a row (1 for the first)."""
+        """Seconds to wait after so many failures in a row: 1 for the first, 0 where a flow that served has broken."""
         bound = min(self.maximum, self.base * 2.0 ** min(failures, 32))
         return bound * (self.spread + (1 - self.spread) * fraction(dice))
 
@@ -71,6 +79,7 @@ class Persona:
     call_id: str = "%(token)s"
     """`%(token)s`, `%(line)d` (0 for the first account) and `%(host)s` (our own address) are filled in."""
     call_id_token: Token = Token(96)
+    cnonce: Token = Token(64)
     rport: bool = True
     """Via asks for the source port (RFC 3581)."""
     port_in_aor: bool = False
@@ -90,6 +99,34 @@ class Persona:
     gives_up: bool = True
     """A refusal that another try cannot mend (credentials, 403, 404 ...) ends the registration; else it is tried again for ever."""
 
+    def __post_init__(self) -> None:
+        if unknown := set(self.register_fields) - _REGISTER_FIELDS:
+            raise BadConfiguration(
+                f"persona {self.name}: a REGISTER has no field {', '.join(sorted(unknown))} here",
+                fix=f"choose from {', '.join(sorted(_REGISTER_FIELDS))}",
+            )
+        if missing := _REGISTER_FIELDS - {"Allow-Events", "Allow", "User-Agent"} - set(self.register_fields):
+            raise BadConfiguration(
+                f"persona {self.name}: a REGISTER without {', '.join(sorted(missing))}", fix="add it"
+            )
+        low, high = self.refresh
+        if not 0 < low <= high < 1:
+            raise BadConfiguration(
+                f"persona {self.name} refreshes after {low} to {high} of a binding's life",
+                fix="give two shares between 0 and 1, the lower first",
+            )
+        spellings = (self.user_agent, self.list_separator, self.contact_transport, self.call_id)
+        if not all(text.isprintable() for text in (*spellings, *self.allow, *self.allow_events)):
+            raise BadConfiguration(f"persona {self.name} holds a control character", fix="take it out")
+
+
+_REGISTER_FIELDS = frozenset(
+    (
+        *("Via", "Max-Forwards", "From", "To", "Call-ID", "CSeq", "Contact", "Expires", "Authorization"),
+        *("Content-Length", "Allow", "Allow-Events", "User-Agent"),
+    )
+)
+"""What a REGISTER of ours can hold; but for the last three it must."""
 
 GENERIC = Persona(
     name="generic",
@@ -152,6 +189,7 @@ YEALINK = Persona(
     tag=Token(32, decimal=True),
     call_id="%(line)d_%(token)s@%(host)s",
     call_id_token=Token(32, decimal=True),
+    cnonce=Token(32),
     rport=False,
     port_in_aor=True,
     transport_in_request_uri=False,

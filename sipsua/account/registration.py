@@ -11,14 +11,13 @@ from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Protocol
 
+from sipsua.account import registrar, request
 from sipsua.account.config import AccountConfig, Target
 from sipsua.account.persona import Dice, fraction
-from sipsua.errors import CredentialsRefused, Defect, Lost, MalformedMessage, NoAnswer, Refused, SipsuaError
+from sipsua.errors import CredentialsRefused, Defect, Lost, MalformedMessage, Refused, SipsuaError
 from sipsua.events import Event, Registered, RegistrationFailed, Unregistered
 from sipsua.sip.digest import Challenge, DigestClient, strongest
-from sipsua.sip.headers import NameAddr, parse_seconds, quote
 from sipsua.sip.message import MAGIC_COOKIE, Response
-from sipsua.sip.uri import Uri
 
 
 class State(StrEnum):
@@ -45,6 +44,8 @@ class Input(StrEnum):
 
     WANTED = "wanted"
     UNWANTED = "unwanted"
+    WITHDRAWN = "withdrawn"
+    """Not wanted any more after a failure, while a binding of before may stand and there is a flow to take it away on."""
     FLOW_OPENED = "flow opened"
     FLOW_FAILED = "flow failed"
     FLOW_REFUSED = "flow refused"
@@ -76,6 +77,8 @@ class Action(StrEnum):
     """Report the binding, and set its refresh."""
     WAIT = "wait"
     """Report the failure, and set the next attempt."""
+    RECOVER = "recover"
+    """As `wait`, but a flow that served and broke is no failure to register (RFC 5626 section 4.5)."""
     DROP = "drop"
     """As `wait`, and the flow is of no use any more."""
     GIVE_UP = "give up"
@@ -85,7 +88,7 @@ class Action(StrEnum):
     DONE = "done"
     """Report that the binding is gone."""
     STOP = "stop"
-    """Nothing was bound: forget the wish."""
+    """Nobody can be asked: forget the wish."""
     NONE = "none"
 
 
@@ -113,11 +116,11 @@ TABLE: Mapping[tuple[State, Input], tuple[State, Action]] = {
     (State.REGISTERING, Input.NO_ANSWER): (State.WAITING, Action.DROP),
     (State.REGISTERED, Input.WANTED): (State.REGISTERED, Action.NONE),
     (State.REGISTERED, Input.UNWANTED): (State.UNREGISTERING, Action.REMOVE),
-    (State.REGISTERED, Input.FLOW_LOST): (State.WAITING, Action.WAIT),
+    (State.REGISTERED, Input.FLOW_LOST): (State.WAITING, Action.RECOVER),
     (State.REGISTERED, Input.TIMER): (State.REFRESHING, Action.SEND),
     (State.REFRESHING, Input.WANTED): (State.REFRESHING, Action.NONE),
     (State.REFRESHING, Input.UNWANTED): (State.LEAVING, Action.NONE),
-    (State.REFRESHING, Input.FLOW_LOST): (State.WAITING, Action.WAIT),
+    (State.REFRESHING, Input.FLOW_LOST): (State.WAITING, Action.RECOVER),
     (State.REFRESHING, Input.ACCEPTED): (State.REGISTERED, Action.HOLD),
     (State.REFRESHING, Input.AGAIN): (State.REFRESHING, Action.SEND),
     (State.REFRESHING, Input.ELSEWHERE): (State.CONNECTING, Action.CONNECT),
@@ -126,7 +129,10 @@ TABLE: Mapping[tuple[State, Input], tuple[State, Action]] = {
     (State.REFRESHING, Input.NO_ANSWER): (State.WAITING, Action.DROP),
     (State.WAITING, Input.WANTED): (State.CONNECTING, Action.CONNECT),
     (State.WAITING, Input.UNWANTED): (State.UNREGISTERED, Action.STOP),
+    (State.WAITING, Input.WITHDRAWN): (State.UNREGISTERING, Action.REMOVE),
     (State.WAITING, Input.FLOW_OPENED): (State.WAITING, Action.NONE),
+    (State.WAITING, Input.FLOW_FAILED): (State.WAITING, Action.NONE),
+    (State.WAITING, Input.FLOW_REFUSED): (State.WAITING, Action.NONE),
     (State.WAITING, Input.FLOW_LOST): (State.WAITING, Action.NONE),
     (State.WAITING, Input.TIMER): (State.CONNECTING, Action.CONNECT),
     (State.LEAVING, Input.WANTED): (State.REGISTERING, Action.NONE),
@@ -148,7 +154,10 @@ TABLE: Mapping[tuple[State, Input], tuple[State, Action]] = {
     (State.UNREGISTERING, Input.NO_ANSWER): (State.UNREGISTERED, Action.DONE),
     (State.FAILED, Input.WANTED): (State.CONNECTING, Action.CONNECT),
     (State.FAILED, Input.UNWANTED): (State.UNREGISTERED, Action.STOP),
+    (State.FAILED, Input.WITHDRAWN): (State.UNREGISTERING, Action.REMOVE),
     (State.FAILED, Input.FLOW_OPENED): (State.FAILED, Action.NONE),
+    (State.FAILED, Input.FLOW_FAILED): (State.FAILED, Action.NONE),
+    (State.FAILED, Input.FLOW_REFUSED): (State.FAILED, Action.NONE),
     (State.FAILED, Input.FLOW_LOST): (State.FAILED, Action.NONE),
 }
 """Next state and action by state and input."""
@@ -161,12 +170,23 @@ _TEMPORARY = frozenset({408, 430, 480, 486, 491, 494})
 """Answers below 500 that may be other ones later (430 is RFC 5626's Flow Failed)."""
 
 
+_CHALLENGERS = {
+    401: ("the registrar", "www-authenticate", "Authorization", "authentication-info"),
+    407: ("the proxy", "proxy-authenticate", "Proxy-Authorization", "proxy-authentication-info"),
+}
+"""Who challenges, in which header field, where the answer goes, and where the next nonce may come (RFC 3261 section 22)."""
+
+
 class Surroundings(Protocol):
     """What a registration needs of its account."""
 
     config: AccountConfig
     dice: Dice
     target: Target
+
+    @property
+    def flow_serves(self) -> bool:
+        """True while a flow to `target` stands and is not about to be closed."""
 
     def emit(self, event: Event) -> None:
         """Tell the outside."""
@@ -186,26 +206,26 @@ class Registration:
 
     __slots__ = (
         "_account",
-        "_answer",
+        "_aor",
         "_asked_expires",
         "_bound",
-        "_call_id",
         "_challenge_ms",
         "_contact",
         "_cseq",
-        "_digests",
         "_error",
         "_failures",
         "_from_tag",
         "_granted",
         "_held",
+        "_proofs",
+        "_reason",
         "_request_uri",
         "_retry_after",
         "_rounds",
         "_sent_at",
-        "_sent_credentials",
+        "_status",
         "_template",
-        "_uri",
+        "call_id",
         "deadline",
         "expires_at",
         "state",
@@ -219,33 +239,29 @@ class Registration:
         """When to call `handle_timer`, or None."""
         self.expires_at: float | None = None
         """When the binding ends unless it is renewed, or None where there is none."""
-        self._uri = config.aor
-        self._request_uri = _registrar(config)
+        self.call_id = ""
+        """The Call-ID of all our REGISTERs; empty before the first flow."""
+        self._aor = config.aor
+        self._request_uri = request.registrar(config)
         self._asked_expires = config.expires
         self._cseq = 0
-        self._call_id = ""
         self._from_tag = ""
         self._template = ""
         # what this attempt has come to
         self._rounds = 0
         self._failures = 0
         self._sent_at = 0.0
-        self._answer = (0, "")
+        self._status = 0
+        self._reason = ""
         self._challenge_ms: float | None = None
         self._granted = 0
-        self._retry_after: int | None = None
+        self._retry_after = 0
         self._error: SipsuaError | None = None
-        self._digests: dict[str, DigestClient] = {}
-        self._sent_credentials: dict[str, str] = {}
+        self._proofs: dict[str, _Proof] = {}
         # bindings
         self._contact = ""
-        self._bound: list[str] = []
+        self._bound: tuple[str, ...] = ()
         self._held = False
-
-    @property
-    def call_id(self) -> str:
-        """The Call-ID of all our REGISTERs (RFC 3261 section 10.2); empty before the first flow."""
-        return self._call_id
 
     def step(self, given: Input, now: float, error: SipsuaError | None = None) -> None:
         """Feed an input. `error` says why, where the input is a failure."""
@@ -254,35 +270,36 @@ class Registration:
         except KeyError:
             expected = ", ".join(known for state, known in TABLE if state is self.state)
             raise Defect(f"{given} in registration state {self.state}: expected {expected}") from None
-        if not self._account.config.persona.gives_up and action is Action.GIVE_UP:
+        if action is Action.GIVE_UP and not self._account.config.persona.gives_up:
             state, action = State.WAITING, Action.WAIT
         self.state = state
         self._error = error
         _ACTIONS[action](self, now)
 
+    def withdraw(self, now: float) -> None:
+        """No binding is wanted any more."""
+        failed = self.state in (State.WAITING, State.FAILED)
+        removable = failed and self._account.flow_serves and self._standing(now)
+        self.step(Input.WITHDRAWN if removable else Input.UNWANTED, now)
+
     def flow_ready(self, host: str, port: int) -> None:
         """A flow stands: our own address on it goes into Via and Contact."""
         config = self._account.config
-        persona = config.persona
         sent_by = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        user = self._uri.user
-        if self._uri.scheme == "sips":
-            self._contact = f"<sips:{user}@{sent_by}>"
-        else:
-            self._contact = f"<sip:{user}@{sent_by};transport={persona.contact_transport}>"
-        dice = self._account.dice
-        if not self._call_id:
+        if not self.call_id:
+            persona, dice = config.persona, self._account.dice
             token = persona.call_id_token.make(dice)
-            self._call_id = persona.call_id % {"token": token, "line": config.line, "host": host}
+            self.call_id = persona.call_id % {"token": token, "line": config.line, "host": host}
             self._from_tag = persona.tag.make(dice)
-        self._template = self._render(sent_by)
+        self._contact = request.contact(config, self._aor, sent_by)
+        self._template = request.template(config, self._aor, sent_by, self.call_id, self._from_tag)
 
     def receive(self, response: Response, now: float) -> None:
         """A response to our REGISTER."""
         status = response.status
         if status < 200:
             return
-        self._answer = (status, response.reason)
+        self._status, self._reason = status, response.reason
         try:
             given, error = self._accept(response) if status < 300 else self._judge(response, now)
         except MalformedMessage as malformed:
@@ -299,131 +316,95 @@ class Registration:
     # What the answers mean
 
     def _accept(self, response: Response) -> tuple[Input, SipsuaError | None]:
-        self._read_next_nonce(response)
+        for proof in self._proofs.values():
+            proof.accepted(response)
         if self.state is not State.UNREGISTERING:
-            self._granted = self._read_grant(response)
+            self._granted = registrar.granted(response, self._contact, self._asked_expires)
             if self._granted == 0:
                 return Input.REFUSED, self._refusal(response, "granted no binding")
+        if self.state is State.LEAVING:
+            # What comes now is a request of its own, with a count of its own.
+            self._begin()
         return Input.ACCEPTED, None
 
     def _judge(self, response: Response, now: float) -> tuple[Input, SipsuaError | None]:
         status = response.status
-        again: tuple[Input, SipsuaError | None] | None = None
         if status in (401, 407):
-            again = self._answer_challenge(response, now)
+            given, error = self._answer_challenge(response, now)
         elif status == 423:
-            again = self._ask_longer(response)
+            given, error = self._ask_longer(response)
         elif 300 <= status < 400:
-            again = self._follow(response)
-        if again is not None:
-            if again[0] in (Input.AGAIN, Input.ELSEWHERE) and self._rounds >= MAX_ROUNDS:
-                return Input.REFUSED, self._refusal(response, f"still not satisfied after {self._rounds} requests")
-            return again
-        if 500 <= status < 600 or status in _TEMPORARY:
-            self._retry_after = response.retry_after
-            return Input.UNAVAILABLE, self._refusal(response)
-        return Input.REFUSED, self._refusal(response)
+            given, error = self._follow(response)
+        else:
+            self._retry_after = response.retry_after or 0
+            temporary = 500 <= status < 600 or status in _TEMPORARY
+            return Input.UNAVAILABLE if temporary else Input.REFUSED, self._refusal(response)
+        if error is None and self._rounds >= MAX_ROUNDS:
+            detail = f"it is not satisfied after {self._rounds} requests"
+            return Input.REFUSED, self._refusal(response, detail, fix="see the registrar's log for what it misses")
+        return given, error
 
     def _answer_challenge(self, response: Response, now: float) -> tuple[Input, SipsuaError | None]:
         config = self._account.config
-        field, credentials = (
-            ("www-authenticate", "Authorization")
-            if response.status == 401
-            else ("proxy-authenticate", "Proxy-Authorization")
-        )
-        challenges = Challenge.parse_all(response.index.get(field, []))
+        who, field, name, info = _CHALLENGERS[response.status]
+        challenges = Challenge.parse_all(response.index.get(field, ()))
         challenge = strongest(challenges)
         if challenge is None:
-            offered = ", ".join(sorted({one.algorithm or "MD5" for one in challenges})) or "no digest"
+            offered = ", ".join(sorted({_kind(one) for one in challenges})) or "no Digest"
             return Input.REFUSED, self._refusal(
-                response, f"it asks for {offered}", fix="have the server offer MD5, SHA-256 or SHA-512-256"
+                response,
+                f"it asks for {offered}",
+                fix="have the server offer Digest with MD5, SHA-256 or SHA-512-256, without qop or with auth or auth-int",
             )
-        digest = self._digests.get(credentials)
-        if digest is None:
-            digest = DigestClient(
-                config.auth_user or self._uri.decoded_user or "",
-                config.password,
-                order=config.persona.digest_order,
-            )
-            self._digests[credentials] = digest
-        elif digest.is_refusal(challenge, self._sent_credentials.get(credentials)):
-            del self._digests[credentials]
+        proof = self._proofs.get(name)
+        if proof is None:
+            user = config.auth_user or self._aor.decoded_user or ""
+            proof = _Proof(DigestClient(user, config.password, order=config.persona.digest_order), info)
+            self._proofs[name] = proof
+        elif proof.digest.is_refusal(challenge, proof.sent):
+            del self._proofs[name]
             return Input.REFUSED, CredentialsRefused(
-                f"{response.status} {response.reason}: user name {digest.username!r} or its password was refused"
-                f" (realm {challenge.realm!r})",
+                f"{who} at {self._account.target} refused user name {proof.digest.username!r} or its password"
+                f" with {response.status} (realm {challenge.realm!r})",
                 status=response.status,
                 reason=response.reason,
-                fix="check the user name of the credentials and the password",
+                fix="check the user name of the credentials and the password"
+                if config.password
+                else "give the account its password: it has none",
             )
-        digest.answer(challenge)
+        proof.digest.answer(challenge)
         if self._challenge_ms is None:
             self._challenge_ms = (now - self._sent_at) * 1000
         return Input.AGAIN, None
 
-    def _ask_longer(self, response: Response) -> tuple[Input, SipsuaError | None] | None:
-        least = response.min_expires
-        if least is None or least <= self._asked_expires:
-            return None
-        self._asked_expires = least
-        return Input.AGAIN, None
+    def _ask_longer(self, response: Response) -> tuple[Input, SipsuaError | None]:
+        least, asked = response.min_expires, self._asked_expires
+        if least is not None and least > asked:
+            self._asked_expires = least
+            return Input.AGAIN, None
+        if least is None:
+            detail, fix = f"{asked} s are too short and it does not say what is enough", "raise --expires"
+        else:
+            detail = f"{asked} s are too short, it says, but {least} s were enough"
+            fix = "raise --expires; the server contradicts itself: see its settings"
+        return Input.REFUSED, self._refusal(response, detail, fix=fix)
 
     def _follow(self, response: Response) -> tuple[Input, SipsuaError | None]:
-        for contact in response.contacts:
-            uri = contact.uri
-            if uri.scheme == "sips" or (uri.scheme == "sip" and uri.transport == "tls" and self._uri.scheme == "sip"):
-                self._request_uri = contact.uri_text
-                target = Target.of(uri)
-                if target == self._account.target:
-                    return Input.AGAIN, None
-                self._account.target = target
-                return Input.ELSEWHERE, None
-        return Input.REFUSED, self._refusal(
-            response, "it names no Contact over TLS", fix="have the server redirect to a sips: address"
-        )
+        uri = registrar.redirect(response, self._aor.scheme)
+        if uri is None:
+            wanted = "sips:" if self._aor.scheme == "sips" else "sips: or transport=tls"
+            return Input.REFUSED, self._refusal(
+                response, f"it names no Contact with {wanted}", fix="have the server redirect to an address over TLS"
+            )
+        self._request_uri = request.domain(uri, uri.transport)
+        target = Target.of(uri)
+        if target == self._account.target:
+            return Input.AGAIN, None
+        self._account.target = target
+        return Input.ELSEWHERE, None
 
     def _refusal(self, response: Response, detail: str = "", *, fix: str = "") -> Refused:
-        what = f"the registrar answered {response.status} {response.reason}".rstrip()
-        if detail:
-            what += f", but {detail}" if response.status < 300 else f": {detail}"
-        warnings = "; ".join(value for value in response.index.get("warning", ()))
-        if warnings:
-            what += f" [Warning: {warnings[:200]}]"
-        return Refused(
-            what,
-            status=response.status,
-            reason=response.reason,
-            fix=fix or _FIXES.get(response.status, "see the registrar's log"),
-        )
-
-    def _read_grant(self, response: Response) -> int:
-        """Seconds granted to our binding: its Contact's own parameter, else the Expires field, else what was asked
-        (RFC 3261 section 10.2.4)."""
-        mine = NameAddr.parse(self._contact).uri_text
-        contacts = response.contacts
-        ours = [contact for contact in contacts if contact.uri_text == mine]
-        if not ours:
-            uri = Uri.parse(mine)
-            ours = [contact for contact in contacts if contact.uri.equivalent(uri)]
-        if not ours and len(contacts) == 1:
-            # A registrar behind a NAT helper shows our address as it sees it.
-            ours = contacts
-        for granted in (
-            *(parse_seconds(contact.params.get("expires")) for contact in ours),
-            response.expires,
-            self._asked_expires,
-        ):
-            if granted is not None:
-                return granted
-        return 0
-
-    def _read_next_nonce(self, response: Response) -> None:
-        for field, credentials in (
-            ("authentication-info", "Authorization"),
-            ("proxy-authentication-info", "Proxy-Authorization"),
-        ):
-            value = response.first(field)
-            if value is not None and credentials in self._digests:
-                self._digests[credentials].next_nonce(value)
+        return registrar.refusal(response, self._account.target, detail, fix=fix)
 
     # What the actions do
 
@@ -432,12 +413,14 @@ class Registration:
         self._account.connect(now)
 
     def _send(self, now: float) -> None:
-        stale = [contact for contact in self._bound if contact != self._contact]
-        contact = ", ".join([self._contact, *(f"{contact};expires=0" for contact in stale)])
+        contact = self._contact
+        if self._bound and self._bound != (contact,) and self._standing(now):
+            # A binding to a flow that broke: the registrar would send calls into nowhere until it ends.
+            contact = ", ".join([contact, *(f"{stale};expires=0" for stale in self._bound if stale != contact)])
         self._transmit(contact, self._asked_expires, now)
 
     def _remove(self, now: float) -> None:
-        bound = self._bound if self._contact in self._bound else [*self._bound, self._contact]
+        bound = self._bound if self._contact in self._bound else (*self._bound, self._contact)
         self._transmit(", ".join(bound), 0, now)
 
     def _transmit(self, contact: str, expires: int, now: float) -> None:
@@ -445,13 +428,12 @@ class Registration:
         self._rounds += 1
         self._cseq += 1
         account = self._account
-        branch = MAGIC_COOKIE + account.config.persona.branch.make(account.dice)
+        persona, dice = account.config.persona, account.dice
+        branch = MAGIC_COOKIE + persona.branch.make(dice)
         authorization = ""
-        for name, digest in self._digests.items():
-            cnonce = f"{account.dice(64):016x}"
-            value = digest.authorize("REGISTER", self._request_uri, b"", cnonce)
-            self._sent_credentials[name] = value
-            authorization += f"{name}: {value}\r\n"
+        for name, proof in self._proofs.items():
+            proof.sent = proof.digest.authorize("REGISTER", self._request_uri, b"", persona.cnonce.make(dice))
+            authorization += f"{name}: {proof.sent}\r\n"
         data = self._template % {
             "uri": self._request_uri,
             "branch": branch,
@@ -468,34 +450,37 @@ class Registration:
         refresh_in = self._granted * (low + (high - low) * fraction(self._account.dice))
         self.deadline = now + refresh_in
         self.expires_at = now + self._granted
-        refreshed = self._held and self._bound == [self._contact]
-        self._bound = [self._contact]
+        refreshed = self._held and self._bound == (self._contact,)
+        self._bound = (self._contact,)
         self._held = True
+        self._failures = 0
         event = Registered(
-            status=self._answer[0],
-            reason=self._answer[1],
+            status=self._status,
+            reason=self._reason,
             expires=self._granted,
             refresh_in=refresh_in,
             refreshed=refreshed,
             challenge_ms=self._challenge_ms,
             register_ms=(now - self._sent_at) * 1000,
         )
-        self._failures = 0
         self._begin()
         self._account.emit(event)
 
     def _wait(self, now: float) -> None:
         self._failures += 1
+        self._recover(now)
+
+    def _recover(self, now: float) -> None:
         config = self._account.config
         delay = (config.backoff or config.persona.backoff).delay(self._failures, self._account.dice)
-        if self._retry_after is not None:
-            delay = float(self._retry_after)
+        # RFC 5626 section 4.5: Retry-After may make the wait longer. It never makes it shorter, or a server that says 0 would be
+        # asked without a pause.
+        delay = max(delay, self._retry_after)
         self._fail(delay)
         self.deadline = now + delay
 
     def _drop(self, now: float) -> None:
-        self._error = self._error or NoAnswer("the registrar did not answer")
-        self._account.drop_flow(self._error.what)
+        self._account.drop_flow(self._error.what if self._error is not None else "the registrar does not answer")
         self._wait(now)
 
     def _give_up(self, _now: float) -> None:
@@ -506,99 +491,85 @@ class Registration:
         error = self._error or Lost("the flow is gone")
         self._begin()
         self._held = False
-        # The next attempt begins where the account's own configuration says, not where a redirect led.
-        self._request_uri = _registrar(self._account.config)
-        self._account.target = self._account.config.target
+        self._go_home()
         self._account.emit(RegistrationFailed(error=error, retry_in=retry_in))
 
     def _done(self, _now: float) -> None:
         asked = self._error is None or isinstance(self._error, Refused)
-        self._stop(_now)
-        self._account.emit(Unregistered(self._answer[0] if asked else None))
+        self._forget()
+        self._account.emit(Unregistered(self._status if asked else None))
 
     def _stop(self, _now: float) -> None:
-        self.deadline = None
-        self.expires_at = None
-        self._bound = []
-        self._held = False
-        self._failures = 0
-        self._begin()
+        bound = bool(self._bound)
+        self._forget()
+        if bound:
+            self._account.emit(Unregistered(None))
 
     def _none(self, _now: float) -> None:
         """The input changes nothing."""
+
+    def _forget(self) -> None:
+        """No binding, and none wanted."""
+        self.deadline = None
+        self.expires_at = None
+        self._bound = ()
+        self._held = False
+        self._failures = 0
+        self._begin()
+        self._go_home()
 
     def _begin(self) -> None:
         """A new attempt."""
         self._rounds = 0
         self._challenge_ms = None
-        self._retry_after = None
+        self._retry_after = 0
 
-    # The request
-
-    def _render(self, sent_by: str) -> str:
-        """The REGISTER as a template, once for a flow: what does not change from one request to the next is text already."""
+    def _go_home(self) -> None:
+        """The next attempt begins where the account's own configuration says, not where a redirect led."""
         config = self._account.config
-        persona = config.persona
-        aor = f"{self._uri.scheme}:{self._uri.user}@{self._uri.host}"
-        if persona.port_in_aor and self._uri.port is not None:
-            aor += f":{self._uri.port}"
-        display = config.display_name or (self._uri.decoded_user or "" if persona.user_as_display_name else "")
-        address = f"{quote(display)} <{aor}>" if display else f"<{aor}>"
-        constant = {
-            "From": f"{address};tag={self._from_tag}",
-            "To": address,
-            "Call-ID": self._call_id,
-            "Max-Forwards": "70",
-            "Allow": ", ".join(persona.allow),
-            "Allow-Events": persona.list_separator.join(persona.allow_events),
-            "User-Agent": config.user_agent or persona.user_agent,
-            "Content-Length": "0",
-        }
-        changing = {
-            "Via": f"SIP/2.0/TLS {sent_by};branch=%(branch)s" + (";rport" if persona.rport else ""),
-            "CSeq": "%(cseq)d REGISTER",
-            "Contact": "%(contact)s",
-            "Expires": "%(expires)d",
-        }
-        lines = ["REGISTER %(uri)s SIP/2.0\r\n"]
-        for name in persona.register_fields:
-            if name == "Authorization":
-                lines.append("%(authorization)s")
-            elif name in changing:
-                lines.append(f"{name}: {changing[name]}\r\n")
-            else:
-                lines.append(f"{name}: {constant[name]}\r\n".replace("%", "%%"))
-        return "".join(lines) + "\r\n"
+        self._account.target = config.target
+        self._request_uri = request.registrar(config)
+
+    def _standing(self, now: float) -> bool:
+        """True where a binding of ours may still stand at the registrar."""
+        return bool(self._bound) and self.expires_at is not None and now < self.expires_at
 
 
-def _registrar(config: AccountConfig) -> str:
-    """The Request-URI of a REGISTER: the domain of the account (RFC 3261 section 10.2)."""
-    uri = config.aor
-    text = f"{uri.scheme}:{uri.host}"
-    if uri.port is not None:
-        text += f":{uri.port}"
-    if uri.transport is not None and config.persona.transport_in_request_uri:
-        text += f";transport={uri.transport}"
-    return text
+class _Proof:
+    """The credentials of one header field: what answers its challenges, and the last answer."""
+
+    __slots__ = ("_info", "digest", "sent")
+
+    def __init__(self, digest: DigestClient, info: str) -> None:
+        self.digest = digest
+        self.sent: str | None = None
+        """The value in the request that is under way."""
+        self._info = info
+
+    def accepted(self, response: Response) -> None:
+        """The request was accepted: the server may name the nonce of the next one (RFC 7616 section 3.5)."""
+        self.sent = None
+        info = response.first(self._info)
+        if info is not None:
+            try:
+                self.digest.next_nonce(info)
+            except MalformedMessage:
+                # A success stays one; the nonce that we have goes on.
+                pass
 
 
-_FIXES = {
-    403: "the server knows the account but forbids it: see its access list and its log",
-    404: "the server does not know this user: check the address, or create the account there",
-    405: "this server is no registrar: check --server and the port",
-    408: "the server's own next hop does not answer: see its log",
-    423: "the server wants a longer time and does not say which: raise --expires",
-    420: "the server wants an extension that sipsua does not offer here",
-    501: "this server is no registrar: check --server and the port",
-    503: "the server is overloaded or in maintenance: try later",
-    505: "the server does not speak SIP/2.0",
-}
+def _kind(challenge: Challenge) -> str:
+    """What a challenge wants, in words."""
+    qop = f" with qop {','.join(challenge.qop)}" if challenge.qop else ""
+    return f"{challenge.algorithm or 'MD5'}{qop}"
+
 
 _ACTIONS: Mapping[Action, Callable[[Registration, float], None]] = {
     Action.CONNECT: Registration._connect,
     Action.SEND: Registration._send,
     Action.HOLD: Registration._hold,
     Action.WAIT: Registration._wait,
+    Action.RECOVER: Registration._recover,
     Action.DROP: Registration._drop,
     Action.GIVE_UP: Registration._give_up,
     Action.REMOVE: Registration._remove,
