@@ -176,7 +176,11 @@ class Flow(asyncio.Protocol):
             if self._tap is not None:
                 self._tap(Direction.RECEIVED, plaintext)
             self._rider.flow_data(plaintext)
-        if pipe.closed_by_peer:
+        if pipe.failure is not None:
+            # It stood behind the plaintext in the same bytes.
+            self._flush()
+            self._end(pipe.failure)
+        elif pipe.closed_by_peer:
             self._end(FlowLost(f"{self.target} closed the flow", fix="see its log; a server closes what it finds idle"))
         elif self._stage is _Stage.OPEN:
             # TLS answers by itself now and then (a key update): what it wants to say goes out even where the rider is silent.

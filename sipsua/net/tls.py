@@ -110,7 +110,6 @@ class TlsPipe:
 
     __slots__ = (
         "_connection",
-        "_failure",
         "_farewell",
         "_heard",
         "_policy",
@@ -119,6 +118,7 @@ class TlsPipe:
         "alert_received",
         "closed_by_peer",
         "established",
+        "failure",
         "verdict",
     )
 
@@ -129,7 +129,8 @@ class TlsPipe:
         self._watch = _Watch(verification, steps, policy is not None)
         self._policy = policy
         self._reference = reference
-        self._failure: SipsuaError | None = None
+        self.failure: SipsuaError | None = None
+        """What broke the pipe, for good."""
         self._farewell = b""
         self._heard = False
         self.established = False
@@ -182,8 +183,8 @@ class TlsPipe:
         Raises CertificateRefused or HandshakeFailed before the handshake is done, FlowLost after it. Plaintext that came
         before the fault is returned first, and the error raised by the next call, for which `receive(b"")` will do.
         """
-        if self._failure is not None:
-            raise self._failure
+        if self.failure is not None:
+            raise self.failure
         if ciphertext:
             if not self._heard:
                 self._heard = True
@@ -210,8 +211,8 @@ class TlsPipe:
 
     def send(self, plaintext: bytes) -> None:
         """Encrypt for the peer. Raises Misuse before the handshake is done and after `close`; on a dead pipe its error."""
-        if self._failure is not None:
-            raise self._failure
+        if self.failure is not None:
+            raise self.failure
         if not self.established:
             raise Misuse(
                 "nothing can be sent before the TLS handshake is done", fix="wait until the pipe is established"
@@ -222,7 +223,7 @@ class TlsPipe:
 
     def outgoing(self) -> bytes:
         """The ciphertext to write now, b"" if there is none. It is handed out once."""
-        if self._failure is not None:
+        if self.failure is not None:
             ciphertext, self._farewell = self._farewell, b""
             return ciphertext
         bio = self._connection._from_ssl
@@ -236,14 +237,14 @@ class TlsPipe:
 
     def close(self) -> None:
         """Say close_notify: nothing more will be sent. What the peer still sends can be received. Twice is harmless."""
-        if self.established and self._failure is None:
+        if self.established and self.failure is None:
             with suppress(SSL.Error):
                 self._connection.shutdown()
 
     def end(self) -> SipsuaError | None:
         """What it means that TCP ended at this point: an error, or None after the peer's close_notify."""
-        if self._failure is not None or self.closed_by_peer:
-            return self._failure
+        if self.failure is not None or self.closed_by_peer:
+            return self.failure
         return cut_off(self._reference, heard=self._heard, established=self.established)
 
     @property
@@ -305,7 +306,7 @@ class TlsPipe:
     def _fail(self, error: SipsuaError) -> SipsuaError:
         """Keep the error for all further calls, and OpenSSL's last words for `outgoing`."""
         farewell = self._farewell = self.outgoing()
-        self._failure = error
+        self.failure = error
         if self._watch.alert_sent is None and farewell[-7:-6] == b"\x15" and farewell[-4:-1] == b"\x00\x02\x02":
             # The record of a fatal alert in the clear (RFC 5246 sections 6.2.1 and 7.2).
             self._watch.alert_sent = farewell[-1]
