@@ -4,7 +4,7 @@ Three drive it. A user: `register`, `unregister`. The door (`net`): `flow_negoti
 `receive_data` for bytes off the wire. The clock: `handle_timer`, at the time that `get_timer` names. After each of these calls the
 door takes what there is to do: `data_to_send`, `wants_flow`, `wants_close`, `next_event`.
 
-    receive_data → framing → message → transactions.match → registration → event
+    receive_data → stream → receive_message → transactions.match → registration → event
 
 `now` is seconds on any clock that never goes back; `at` is the time of day, UTC, for people.
 """
@@ -16,10 +16,10 @@ from datetime import datetime
 from sipsua.account import lock as locks
 from sipsua.account import uas
 from sipsua.account.config import AccountConfig, Connection, Target
-from sipsua.account.keepalive import KeepAlive, Pulse
 from sipsua.account.lock import Turn
 from sipsua.account.persona import Dice
 from sipsua.account.registration import Input, Registration, State
+from sipsua.account.stream import Stream
 from sipsua.errors import FlowLost, MalformedMessage, Misuse, NoAnswer, SipsuaError, Untrusted
 from sipsua.events import (
     Event,
@@ -33,8 +33,6 @@ from sipsua.events import (
     Negotiated,
     RequestAnswered,
 )
-from sipsua.sip.framing import Framer
-from sipsua.sip.framing import KeepAlive as Crlf
 from sipsua.sip.message import Request, Response
 from sipsua.sip.transactions import Transactions
 from sipsua.trust.verdict import Verdict
@@ -48,10 +46,8 @@ class Account:
     __slots__ = (
         "_events",
         "_flow_target",
-        "_framer",
-        "_keep_alive",
         "_out",
-        "_partial_until",
+        "_stream",
         "_transactions",
         "config",
         "dice",
@@ -77,9 +73,7 @@ class Account:
         self.registration = Registration(self)
         # the flow
         self._flow_target: Target | None = None
-        self._framer: Framer | None = None
-        self._keep_alive: KeepAlive | None = None
-        self._partial_until: float | None = None
+        self._stream: Stream | None = None
         self._transactions = Transactions()
         # what there is to do
         self.wants_flow = False
@@ -126,8 +120,7 @@ class Account:
         self.emit(FlowOpened(verdict, timings_ms))
         self._flow_target = self.target
         if self.config.connection is Connection.OWN:
-            self._framer = Framer()
-            self._keep_alive = KeepAlive(self.config, self.dice, now)
+            self._stream = Stream(self.config, self.dice, self._out.append, now)
         self.registration.flow_ready(*negotiated.local)
         self.registration.step(Input.FLOW_OPENED, now)
 
@@ -145,9 +138,7 @@ class Account:
     def flow_lost(self, error: FlowLost, now: float, at: datetime) -> None:
         """The flow is gone, by whomever; or the door gave up a handshake because we leave."""
         self._flow_target = None
-        self._framer = None
-        self._keep_alive = None
-        self._partial_until = None
+        self._stream = None
         self.wants_close = None
         self._out.clear()
         self._transactions.lose_transport(now)
@@ -157,22 +148,13 @@ class Account:
 
     def receive_data(self, data: bytes, now: float) -> None:
         """Bytes off the account's own flow."""
-        framer = self._framer
-        if framer is None:
+        stream = self._stream
+        if stream is None:
             return
-        framer.receive(data)
-        try:
-            while (frame := framer.next_frame()) is not None:
-                self._partial_until = None
-                if isinstance(frame, Crlf):
-                    self._receive_crlf(frame, now)
-                else:
-                    self.receive_message(frame, now)
-        except MalformedMessage as error:
-            self._lose_framing(framer, error)
-            return
-        if framer.incomplete and self._partial_until is None:
-            self._partial_until = now + self.config.limits.message
+        for message in stream.receive(data, now):
+            self.receive_message(message, now)
+        if stream.failure is not None:
+            self._end(stream)
 
     def receive_message(self, message: Request | Response, now: float) -> None:
         """A message for this account, off its own flow or handed over by a shared one."""
@@ -205,11 +187,7 @@ class Account:
     def get_timer(self) -> float | None:
         """When `handle_timer` is to be called, or None."""
         deadline = self._transactions.deadline
-        for other in (
-            self.registration.deadline,
-            self._keep_alive.deadline if self._keep_alive is not None else None,
-            self._partial_until,
-        ):
+        for other in (self.registration.deadline, self._stream.deadline if self._stream is not None else None):
             if other is not None and (deadline is None or other < deadline):
                 deadline = other
         return deadline
@@ -223,15 +201,11 @@ class Account:
             )
             self.registration.step(Input.NO_ANSWER, now, error)
         self.registration.handle_timer(now)
-        if self._keep_alive is not None:
-            pulse = self._keep_alive.handle_timer(now)
-            if pulse is Pulse.PING:
-                self._out.append(Crlf.PING.value)
-            elif pulse is Pulse.FAILED:
-                self.drop_flow("no pong came to our ping")
-        if self._partial_until is not None and self._partial_until <= now:
-            self._partial_until = None
-            self.drop_flow("a message was begun and not finished")
+        stream = self._stream
+        if stream is not None:
+            stream.handle_timer(now)
+            if stream.failure is not None:
+                self._end(stream)
 
     # The spokes
 
@@ -262,12 +236,6 @@ class Account:
             self.lock = lock
             self.emit(LockChanged(lock))
 
-    def _receive_crlf(self, crlf: Crlf, now: float) -> None:
-        if crlf is Crlf.PING:
-            self._out.append(Crlf.PONG.value)
-        elif self._keep_alive is not None:
-            self._keep_alive.receive_pong(now)
-
     def _receive_request(self, request: Request, now: float) -> None:
         if request.method == "ACK":
             return
@@ -296,9 +264,12 @@ class Account:
         self._out.append(bytes(response))
         self.emit(RequestAnswered(request.method, response.status))
 
-    def _lose_framing(self, framer: Framer, error: MalformedMessage) -> None:
-        if isinstance(framer.broken, Request):
-            self._answer_malformed(framer.broken, error, self.config.persona.tag.make(self.dice))
-        self.emit(MessageDropped(error.what))
-        self._framer = None
-        self.drop_flow(str(error))
+    def _end(self, stream: Stream) -> None:
+        """Nothing more can be read off the flow, or nobody answers on it."""
+        failure = stream.failure
+        if isinstance(failure, MalformedMessage):
+            if stream.broken is not None and stream.broken.method != "ACK":
+                self._answer_malformed(stream.broken, failure, self.config.persona.tag.make(self.dice))
+            self.emit(MessageDropped(failure.what))
+        self._stream = None
+        self.drop_flow(str(failure))
