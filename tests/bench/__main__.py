@@ -1,6 +1,6 @@
 """Speed and memory, always as ratios against a named reference in the same run: `scripts/bench [NAME...]`.
 
-No test asserts any of it; DESIGN's budgets stand beside the figures. Each bench is a module here with a function `run() -> list[Row]`.
+No test asserts any of it; DESIGN's budgets stand beside the figures. Each bench is a module here with a function `bench() -> list[Row]`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def main() -> None:
     print(f"{platform.python_implementation()} {platform.python_version()}, {platform.machine()}\n")
     for name in names:
         print(f"## {name}: {BENCHES[name]}\n")
-        show(importlib.import_module(f"tests.bench.{name}").run())
+        show(importlib.import_module(f"tests.bench.{name}").bench())
 
 
 if __name__ == "__main__":
