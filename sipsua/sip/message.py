@@ -238,7 +238,9 @@ class Message:
         if not self.vias:
             raise MalformedMessage("Via is missing")
         # Each of these raises where it cannot be read.
-        _ = (self.from_, self.to, self.call_id, self.contacts)
+        _ = (self.from_, self.to, self.contacts)
+        if not self.call_id:
+            raise MalformedMessage("Call-ID is empty")
 
 
 class Request(Message):
