@@ -16,6 +16,7 @@ Every error that leaves sipsua is a `SipsuaError`. Its class says whose fault it
         ├── Unreachable      DNS, TCP, or a time-out before TLS began
         ├── HandshakeFailed  TLS could not be negotiated
         ├── FlowLost         an established flow broke
+        ├── IdentityRefused  the server did not take our certificate (a HandshakeFailed and a FlowLost: see there)
         └── NoAnswer         the flow stands, the answer does not come
 
 In the rooms without sockets what goes wrong outside is an event, not an exception; `net` translates foreign exceptions into these,
@@ -106,6 +107,14 @@ class HandshakeFailed(Lost):
 
 class FlowLost(Lost):
     """An established flow broke: closed, reset, or unusable."""
+
+
+class IdentityRefused(HandshakeFailed, FlowLost):
+    """The server wants a certificate of ours, or did not take the one that it got.
+
+    In TLS 1.3 it says so when our half of the handshake is done already (RFC 8446 section 4.4.2.4), on what looks like an
+    established flow: so this is a failed handshake, whenever it comes, and may be a lost flow.
+    """
 
 
 class NoAnswer(Lost):

@@ -76,8 +76,6 @@ class Failure:
         if isinstance(error, SipsuaError):
             if isinstance(error, CertificateRefused) and error.verdict.name_only:
                 code, fix = ExitCode.NAME_REFUSED, "reach the server by a name in its certificate"
-            elif isinstance(error, FlowLost) and error.alert is not None:
-                code, fix = ExitCode.HANDSHAKE_FAILED, "see the server's log: it refused the TLS connection"
             else:
                 code, fix = next((code, fix) for kind, code, fix in _TABLE if isinstance(error, kind))
             if code is not ExitCode.DEFECT:

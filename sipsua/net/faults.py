@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sipsua.errors import FlowLost, HandshakeFailed
+from sipsua.errors import FlowLost, HandshakeFailed, IdentityRefused
 from sipsua.trust.policy import Policy
 from sipsua.trust.verdict import ALERT_NAMES
 
@@ -34,10 +34,9 @@ def handshake_fault(peer: str, policy: Policy | None, reason: str, *, shown: boo
         return HandshakeFailed(what, fix="look at the client's log: it says what it does not like in this server")
     if alert == 40 and shown and policy.identity is None:
         # In TLS 1.2 handshake_failure is the answer to a client without a certificate (RFC 5246 section 7.4.6).
-        return HandshakeFailed(f"{what} after showing its certificate: it seems to demand one of ours", fix=_SHOW_ONE)
+        return IdentityRefused(f"{what} after showing its certificate: it seems to demand one of ours", fix=_SHOW_ONE)
     if alert in _ABOUT_OUR_CERTIFICATE:
-        what, fix = _own_certificate(what, policy)
-        return HandshakeFailed(what, fix=fix)
+        return _identity_refused(what, policy)
     return HandshakeFailed(what, fix=_ALERT_FIXES.get(alert, _ITS_LOG).format(versions=versions, peer=peer))
 
 
@@ -51,8 +50,7 @@ def flow_fault(peer: str, policy: Policy | None, reason: str) -> FlowLost:
         )
     what = f"{peer} broke the TLS connection with the alert {ALERT_NAMES[alert]} ({alert})"
     if policy is not None and alert in _ABOUT_OUR_CERTIFICATE:
-        what, fix = _own_certificate(what, policy)
-        return FlowLost(what, fix=fix)
+        return _identity_refused(what, policy)
     return FlowLost(what, fix=f"{_ITS_LOG}; connect again")
 
 
@@ -86,13 +84,13 @@ def cut_off(peer: str, *, heard: bool, established: bool) -> HandshakeFailed | F
     )
 
 
-def _own_certificate(what: str, policy: Policy) -> tuple[str, str]:
+def _identity_refused(what: str, policy: Policy) -> IdentityRefused:
     """The server's refusal of our certificate, or of our having none, with what to do about it."""
     if policy.identity is None:
-        return f"{what}: it demands a certificate of ours", _SHOW_ONE
-    return (
+        return IdentityRefused(f"{what}: it demands a certificate of ours", fix=_SHOW_ONE)
+    return IdentityRefused(
         f"{what}: it refused our certificate {policy.identity.subject}",
-        "have the server trust its issuer, and look at its validity, its purpose and the intermediates in our file",
+        fix="have the server trust its issuer, and look at its validity, its purpose and the intermediates in our file",
     )
 
 
