@@ -4,7 +4,7 @@
         ...  # phones register at pbx.port, trusting pbx.ca_pem
         print(pbx.counts().cpu_seconds)
 
-The child is `python -m sipsua.testing.pbx_process`. Parent and child speak over its standard input and output: no password stands in a
+The child runs `main` here. Parent and child speak over its standard input and output: no password stands in a
 command line or in the environment, and the child ends by itself when its parent is gone.
 """
 
@@ -60,7 +60,7 @@ class PbxProcess:
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "sipsua.testing.pbx_process"],
+            [sys.executable, "-c", "from sipsua.testing.pbx_process import main; main()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
@@ -169,7 +169,3 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     users, options = pickle.load(os.fdopen(0, "rb", buffering=0, closefd=False))
     asyncio.run(_serve(users, options))
-
-
-if __name__ == "__main__":
-    main()
