@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from OpenSSL import SSL
 from OpenSSL.crypto import X509
 
-from sipsua.errors import BadConfiguration, Defect, FlowLost, HandshakeFailed, Misuse, SipsuaError
+from sipsua.errors import BadConfiguration, Defect, FlowLost, HandshakeFailed, IdentityRefused, Misuse, SipsuaError
 from sipsua.net import tls
 from sipsua.net.tls import TlsPipe, client_context, server_context
 from sipsua.testing.pki import CertificateAuthority, Issued, self_signed
@@ -499,7 +499,7 @@ def test_missing_client_certificate_is_named_with_what_to_do(version: TlsVersion
     pair = Pair(TlsPipe.client(policy(version), NAME), serve(clients=TRUST))
     error = pair.errors[pair.client]
     # In TLS 1.3 the server looks at it when the client is done already, RFC 8446 section 4.4.2.4.
-    assert type(error) is (FlowLost if version == TLS1_3 else HandshakeFailed)
+    assert type(error) is IdentityRefused
     assert pair.client.alert_received == (116 if version == TLS1_3 else 40)
     assert "demand" in str(error)
     assert "give the account a certificate" in error.fix
@@ -519,7 +519,7 @@ def test_missing_client_certificate_is_named_with_what_to_do(version: TlsVersion
 def test_refused_client_certificate_is_named_with_what_to_do(version: TlsVersion, shown: Issued, alert: int) -> None:
     pair = Pair(TlsPipe.client(policy(version, identity=identity_of(shown)), NAME), serve(clients=TRUST))
     error = pair.errors[pair.client]
-    assert type(error) is (FlowLost if version == TLS1_3 else HandshakeFailed)
+    assert type(error) is IdentityRefused
     assert ALERT_NAMES[alert] in str(error)
     assert "it refused our certificate CN=phone.example.com" in str(error)
     assert (pair.client.alert_received, pair.server.alert_sent) == (alert, alert)
