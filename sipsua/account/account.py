@@ -44,6 +44,7 @@ class Account:
     """One account."""
 
     __slots__ = (
+        "_closing",
         "_events",
         "_flow_target",
         "_out",
@@ -55,7 +56,6 @@ class Account:
         "registration",
         "target",
         "verdict",
-        "wants_close",
         "wants_flow",
     )
 
@@ -78,8 +78,7 @@ class Account:
         # what there is to do
         self.wants_flow = False
         """The door is to open a flow to `target`; it sets this back when it begins."""
-        self.wants_close: str | None = None
-        """The door is to close the flow, when `data_to_send` has gone, for this reason."""
+        self._closing: FlowLost | None = None
         self._out: list[bytes] = []
         self._events: list[Event] = []
 
@@ -99,6 +98,11 @@ class Account:
     # The door
 
     @property
+    def wants_close(self) -> str | None:
+        """The door is to close the flow, when `data_to_send` has gone, for this reason; None where it is to stand."""
+        return self._closing.what if self._closing is not None else None
+
+    @property
     def has_flow(self) -> bool:
         """True while a flow stands."""
         return self._flow_target is not None
@@ -106,7 +110,7 @@ class Account:
     @property
     def flow_serves(self) -> bool:
         """True while a flow to `target` stands and is not about to be closed."""
-        return self._flow_target is not None and self._flow_target == self.target and self.wants_close is None
+        return self._flow_target is not None and self._flow_target == self.target and self._closing is None
 
     def flow_negotiating(self, at: datetime) -> None:
         """TCP stands, the handshake begins."""
@@ -137,9 +141,11 @@ class Account:
 
     def flow_lost(self, error: FlowLost, now: float, at: datetime) -> None:
         """The flow is gone, by whomever; or the door gave up a handshake because we leave."""
+        # Where the door only does what we wished for, we know the reason best.
+        error = self._closing or error
+        self._closing = None
         self._flow_target = None
         self._stream = None
-        self.wants_close = None
         self._out.clear()
         self._transactions.lose_transport(now)
         self._turn(locks.turn(self.lock, Turn.LOSE, at))
@@ -221,10 +227,10 @@ class Account:
         self.wants_flow = True
         self.drop_flow("the registrar lies elsewhere")
 
-    def drop_flow(self, reason: str) -> None:
+    def drop_flow(self, reason: str, fix: str = "") -> None:
         """The flow is of no use any more."""
-        if self._flow_target is not None and self.wants_close is None:
-            self.wants_close = reason
+        if self._flow_target is not None and self._closing is None:
+            self._closing = FlowLost(reason, fix=fix)
 
     def send_request(self, branch: str, method: str, data: bytes, now: float) -> None:
         """Send a request and begin its transaction."""
@@ -271,5 +277,7 @@ class Account:
             if stream.broken is not None and stream.broken.method != "ACK":
                 self._answer_malformed(stream.broken, failure, self.config.persona.tag.make(self.dice))
             self.emit(MessageDropped(failure.what))
+            self.drop_flow(failure.what, failure.fix or "look at the server's log: it sent what is no whole message")
+        else:
+            self.drop_flow(str(failure), "look at the server's log, and at what lies between: the flow is dead")
         self._stream = None
-        self.drop_flow(str(failure))

@@ -194,7 +194,7 @@ class Surroundings(Protocol):
     def connect(self, now: float) -> None:
         """Wish for a flow; `FLOW_OPENED` follows at once where one stands."""
 
-    def drop_flow(self, reason: str) -> None:
+    def drop_flow(self, reason: str, fix: str = "") -> None:
         """The flow is of no use any more."""
 
     def send_request(self, branch: str, method: str, data: bytes, now: float) -> None:
@@ -488,7 +488,7 @@ class Registration:
         self._fail(None)
 
     def _fail(self, retry_in: float | None) -> None:
-        error = self._error or Lost("the flow is gone")
+        error = self._error or Lost("the flow is gone", fix="look at the server's log")
         self._begin()
         self._held = False
         self._go_home()

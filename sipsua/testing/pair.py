@@ -153,7 +153,7 @@ class AccountPair:
 
     def lose_flow(self, reason: str = "the server closed the flow") -> None:
         """The flow is gone."""
-        self.account.flow_lost(FlowLost(reason), self.clock.now, self.clock.at)
+        self.account.flow_lost(FlowLost(reason, fix="look at its log"), self.clock.now, self.clock.at)
         self.pump()
 
     def pump(self) -> None:

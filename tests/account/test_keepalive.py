@@ -11,7 +11,7 @@ from sipsua.account.keepalive import KeepAlive, Pulse
 from sipsua.events import FlowClosed, MessageDropped
 from sipsua.sip.framing import KeepAlive as Crlf
 from sipsua.testing.pair import AccountPair
-from tests.account.readings import last, standing, to_registered
+from tests.account.readings import failure, last, standing, to_registered
 
 MakeConfig = Callable[..., AccountConfig]
 MakePair = Callable[..., AccountPair]
@@ -78,6 +78,7 @@ def test_a_server_that_answered_once_is_expected_to_answer_always(make_pair: Mak
     assert pair.closings == []
     pair.wait(0.2)
     assert pair.closings == ["no pong came to our ping"]
+    assert "the flow is dead" in failure(pair).error.fix
     assert not pair.account.lock.locked
     assert standing(pair) == "waiting"
 
@@ -227,7 +228,7 @@ def test_bytes_that_are_no_sip_end_the_flow_and_are_named(make_pair: MakePair) -
     assert bytes(pair.wire) == b""
     assert len(pair.closings) == 1
     assert "this is not SIP" in pair.closings[0]
-    assert "see that the port is one that speaks SIP over TLS" in pair.closings[0]
+    assert failure(pair).error.fix == "see that the port is one that speaks SIP over TLS"
     dropped = last(pair, MessageDropped)
     assert isinstance(dropped, MessageDropped)
     assert "HTTP/1.1" in dropped.reason
