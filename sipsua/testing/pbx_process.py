@@ -63,6 +63,7 @@ class PbxProcess:
             [sys.executable, "-c", "from sipsua.testing.pbx_process import main; main()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            process_group=0,  # so that Ctrl-C reaches the parent alone, which ends the child in order
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         )
         try:

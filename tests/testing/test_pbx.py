@@ -9,7 +9,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Unpack
+from typing import Unpack, cast
 
 import pytest
 
@@ -241,8 +241,9 @@ async def test_a_request_to_a_phone_that_leaves_or_is_silent_or_unknown_says_so(
         await client.bind()
         with pytest.raises(NoAnswer, match=r"1000 did not answer OPTIONS within 0\.01 s"):
             await pbx.request("1000", within=0.01)
+        assert isinstance(await client.frame(), Request)
         waiting = asyncio.ensure_future(pbx.request("1000"))
-        await client.frame()
+        assert isinstance(await client.frame(), Request)
         await client.close()
         with pytest.raises(FlowLost, match="closed its flow"):
             await waiting
@@ -341,8 +342,7 @@ async def test_a_message_that_comes_in_pieces_is_answered() -> None:
 async def test_a_client_that_does_not_read_is_cut_off() -> None:
     async with pocket() as (pbx, client):
         bad = await Client(pbx).connect()
-        assert isinstance(bad.writer.transport, asyncio.Transport)
-        bad.writer.transport.pause_reading()
+        cast(asyncio.Transport, bad.writer.transport).pause_reading()
         request = options("a" * 30_000)
         with contextlib.suppress(ConnectionError):
             while not pbx.failures:
