@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 
 from sipsua.events import FlowClosed, Registered, RegistrationFailed, Unregistered
 from sipsua.testing.pbx_process import PbxProcess
@@ -58,7 +59,7 @@ async def hold(count: int, port: int, ca_pem: bytes, expires: int) -> dict[str, 
 def bench() -> list[Row]:
     """One process for the phones, one for the PBX."""
     with PbxProcess(users(PHONES)) as pbx:
-        seen = run(lambda: hold(PHONES, pbx.port, pbx.ca_pem, EXPIRES), fast=False)
+        seen = run(partial(hold, PHONES, pbx.port, pbx.ca_pem, EXPIRES), fast=False)
         bound = pbx.counts().bound
     rate = PHONES / seen["registering_s"]
     return [

@@ -13,6 +13,7 @@ import resource
 import ssl
 import subprocess
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from sipsua.events import Registered
@@ -30,8 +31,7 @@ def run_openssl(port: int, ca: Path, version: TlsVersion) -> float:
     """Microseconds of CPU for each connection of `openssl s_time -new`."""
     before = cpu(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
-        ["openssl", "s_time", "-connect", f"127.0.0.1:{port}", "-new", "-time", "2", _FLAGS[version]]
-        + ["-CAfile", str(ca), "-verify", "3"],
+        f"openssl s_time -connect 127.0.0.1:{port} -new -time 2 {_FLAGS[version]} -CAfile {ca} -verify 3".split(),
         capture_output=True,
         text=True,
         check=False,
@@ -106,9 +106,10 @@ def bench() -> list[Row]:
             figures: dict[str, list[float]] = {"openssl": [], "plain": [], "sipsua": [], "uvloop": []}
             for _ in range(ROUNDS):
                 figures["openssl"].append(run_openssl(pbx.port, ca, version))
-                figures["sipsua"].append(run(lambda: _sipsua(pbx.port, pbx.ca_pem, version), fast=False))
-                figures["uvloop"].append(run(lambda: _sipsua(pbx.port, pbx.ca_pem, version), fast=True))
-                figures["plain"].append(run(lambda: _plain(pbx.port, ca, version), fast=False))
+                phones = partial(_sipsua, pbx.port, pbx.ca_pem, version)
+                figures["sipsua"].append(run(phones, fast=False))
+                figures["uvloop"].append(run(phones, fast=True))
+                figures["plain"].append(run(partial(_plain, pbx.port, ca, version), fast=False))
         middle = {name: sorted(values)[len(values) // 2] for name, values in figures.items()}
         reference = f"openssl s_time -new, {version}"
         for name, what in (

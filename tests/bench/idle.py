@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -43,7 +44,7 @@ async def _hold(port: int, ca_pem: bytes, version: TlsVersion) -> float:
 
 
 def _child(pipe: Connection, port: int, ca_pem: bytes, version: TlsVersion, fast: bool) -> None:
-    pipe.send(run(lambda: _hold(port, ca_pem, version), fast=fast))
+    pipe.send(run(partial(_hold, port, ca_pem, version), fast=fast))
 
 
 def bench() -> list[Row]:

@@ -7,12 +7,14 @@ memory, its TLS part the same bytes through a pair of TLS pipes; what is left is
 from __future__ import annotations
 
 import time
+from functools import partial
+
+from tests.bench.codec import refresh_sip
 
 from sipsua.events import Registered
 from sipsua.net.tls import TlsPipe, client_context, server_context
 from sipsua.testing.pbx_process import PbxProcess
 from sipsua.testing.pki import CertificateAuthority
-from tests.bench.codec import refresh_sip
 from tests.bench.phones import Phones, cpu, policy, run, users
 from tests.bench.table import Row
 
@@ -20,7 +22,7 @@ PHONES = 1000
 ROUNDS = 3
 
 
-async def _whole(port: int, ca_pem: bytes, challenged: bool) -> float:
+async def _whole(port: int, ca_pem: bytes) -> float:
     phones = Phones(PHONES, port, policy(ca_pem))
     for line in phones.lines:
         line.register()
@@ -78,7 +80,8 @@ def bench() -> list[Row]:
         (False, "refresh with a reused nonce (2 messages)", ((760, 480),)),
     ):
         with PbxProcess(users(PHONES), reuse_nonces=not challenged) as pbx:
-            loop, fast = (run(lambda: _whole(pbx.port, pbx.ca_pem, challenged), fast=fast) for fast in (False, True))
+            whole = partial(_whole, pbx.port, pbx.ca_pem)
+            loop, fast = run(whole, fast=False), run(whole, fast=True)
         sip = refresh_sip(challenged)
         tls = _tls(sizes)
         rows += [
