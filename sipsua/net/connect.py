@@ -24,6 +24,9 @@ from sipsua.trust.policy import Policy
 ATTEMPT_DELAY = 0.25
 """Seconds before the next address is tried beside the one under way (RFC 8305 section 5)."""
 
+READ_SIZE = 64 * 1024
+"""Bytes that are taken from a socket at once: three TLS records of the largest size."""
+
 
 class Connector:
     """Opens flows for any number of lines on one event loop."""
@@ -42,6 +45,7 @@ class Connector:
         self._pace = asyncio.Semaphore(in_flight)
         self._tap = tap
         self._keylog = keylog
+        self._buffer = memoryview(bytearray(READ_SIZE))
         self._contexts: dict[Policy, Context] = {}
 
     async def open(
@@ -58,7 +62,7 @@ class Connector:
             sock = await self._race(addresses, target, limits)
             connected = self.loop.time()
             pipe = TlsPipe.client(policy, target.host, context=self._context(policy), steps=steps)
-            flow = Flow(self.loop, pipe, rider, target, limits, self._tap)
+            flow = Flow(self.loop, pipe, rider, target, limits, self._tap, self._buffer)
             flow.timings_ms["dns"] = (resolved - begin) * 1000
             flow.timings_ms["tcp"] = (connected - resolved) * 1000
             try:
