@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sipsua.errors import Defect as Defect
     from sipsua.errors import FlowLost as FlowLost
     from sipsua.errors import HandshakeFailed as HandshakeFailed
+    from sipsua.errors import IdentityRefused as IdentityRefused
     from sipsua.errors import Lost as Lost
     from sipsua.errors import MalformedMessage as MalformedMessage
     from sipsua.errors import Misuse as Misuse
@@ -53,6 +54,7 @@ _ROOMS = {
         "Defect",
         "FlowLost",
         "HandshakeFailed",
+        "IdentityRefused",
         "Lost",
         "MalformedMessage",
         "Misuse",

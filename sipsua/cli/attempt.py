@@ -84,22 +84,27 @@ class Attempt:
                 await watcher
 
     async def _register(self, ua: UserAgent, report: Report) -> None:
-        """Register. What hangs when the time is over is told by the padlock."""
+        """Register. Which step hung when the time was over is told by the padlock."""
         try:
             await ua.register(self.timeout)
-        except NoAnswer:
+        except NoAnswer as error:
             target, within = self.config.target, f"within {self.timeout:g} s"
-            if ua.lock.state is LockState.NEGOTIATING:
+            if ua.lock.state in (LockState.NEGOTIATING, LockState.REFUSED):
                 raise HandshakeFailed(
                     f"{target} did not finish the TLS handshake {within}",
                     fix="check that this is its TLS port; a server that is silent here waits for something else than TLS",
                 ) from None
-            if ua.lock.state is LockState.OPEN and not report.connected:
-                raise Unreachable(
-                    f"no TCP connection to {target} {within}",
-                    fix="check name, address and port, and whether a firewall drops the packets",
+            if ua.lock.locked:
+                raise NoAnswer(
+                    f"{target} did not answer REGISTER {within}",
+                    fix="see with --trace what was said, and whether the server handles requests at all on this port",
                 ) from None
-            raise
+            if report.connected:
+                raise error
+            raise Unreachable(
+                f"no TCP connection to {target} {within}",
+                fix="check name, address and port, and whether a firewall drops the packets",
+            ) from None
 
     def _show(self, event: Event, report: Report, screen: Screen) -> None:
         match event:

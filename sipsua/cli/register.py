@@ -62,7 +62,7 @@ def register(
         str | None, typer.Option(metavar="TEXT", help="User-Agent, in place of the persona's.")
     ] = None,
     timeout: Annotated[
-        float, typer.Option(metavar="SECONDS", help="Until when the registration must stand; leaving may add 4 s.")
+        float, typer.Option(metavar="SECONDS", help="Until when the registration must stand; leaving may add 2 s.")
     ] = 15.0,
     keep: Annotated[
         float, typer.Option(metavar="SECONDS", help="Stay registered so long, refreshing; then unregister.")
@@ -137,6 +137,8 @@ def register(
             sys.stdout.buffer.flush()
 
 
+LEAVING = 2.0
+"""Seconds at most for the end: one half for the answer to our removal, the other for the server's close_notify."""
 LONGEST = 10_000_000
 """Seconds: the longest time that a command takes as an option, some 115 days."""
 
@@ -189,8 +191,12 @@ def _config(
             expires=expires,
             persona=PERSONAS[persona],
             user_agent=user_agent,
+            # A limit of its own for each step tells better what hung than the end of the whole time.
             limits=Limits(
-                resolve=min(limits.resolve, timeout), connect=min(limits.connect, timeout), handshake=timeout
+                resolve=min(limits.resolve, 0.9 * timeout),
+                connect=min(limits.connect, 0.9 * timeout),
+                handshake=0.9 * timeout,
+                close=LEAVING / 2,
             ),
         )
     except BadConfiguration as error:

@@ -1,0 +1,167 @@
+"""`sipsua` as a process: what starts it, what interrupts it, and what a terminal shows."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import shlex
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import sipsua
+from sipsua.testing.pbx_process import PbxProcess
+from sipsua.testing.pki import CertificateAuthority
+from tests.cli.conftest import PASSWORD
+from tests.interop.broken_servers import tls_then_garbage
+
+SIPSUA = str(Path(sys.executable).with_name("sipsua"))
+
+
+def test_version() -> None:
+    done = subprocess.run([SIPSUA, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"sipsua {sipsua.__version__}\n"
+
+
+def test_help_does_not_wait_for_what_only_the_work_needs() -> None:
+    program = "import sys; from sipsua.cli import main; main(['register', '--help']); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    modules = done.stdout.splitlines()[-1].split()
+    assert not {"OpenSSL", "asyncio", "cryptography", "dns", "rich"}.intersection(modules)
+
+
+@pytest.mark.parametrize("command", [[], ["register"], ["pbx"], ["demo"]])
+def test_every_command_has_help(command: list[str]) -> None:
+    done = subprocess.run([SIPSUA, *command, "--help"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("Usage: sipsua")
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_while_registered_unregisters_and_ends_with_130(
+    number: signal.Signals, pbx: PbxProcess, ca: Path
+) -> None:
+    command = [SIPSUA, "register", f"sips:1000@127.0.0.1:{pbx.port}", "--ca", str(ca), "--keep", "50", "--json"]
+    with subprocess.Popen(
+        [*command, "--password-env", "PHONE_PASSWORD"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PHONE_PASSWORD": PASSWORD},
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        err = ""
+        while "registered 200 OK" not in err:
+            err += process.stderr.readline()
+        assert pbx.counts().bound == 1
+        process.send_signal(number)
+        out, rest = process.communicate()
+    assert process.returncode == 130
+    assert "unregistered the registrar answered 200" in rest
+    assert PASSWORD not in out + err + rest
+    assert "Traceback" not in rest
+    report = json.loads(out)
+    assert report["exit_code"] == 130
+    assert report["error"]["code"] == "interrupted"
+    assert report["lock"]["state"] == "locked"
+    assert pbx.counts().bound == 0
+
+
+def test_server_that_sends_garbage_after_the_handshake_is_18(
+    authority: CertificateAuthority, ca: Path, tmp_path: Path
+) -> None:
+    with tls_then_garbage(authority.issue("127.0.0.1").write(tmp_path)) as server:
+        uri = f"sips:1000@127.0.0.1:{server.port}"
+        done = subprocess.run(
+            [SIPSUA, "register", uri, "--ca", str(ca), "--json"], capture_output=True, text=True, check=False
+        )
+    assert done.returncode == 18
+    assert json.loads(done.stdout)["error"]["code"] == "flow_lost"
+    what, fix = done.stderr.splitlines()[-2:]
+    assert "this is not SIP" in what
+    assert "fix: " in fix
+    assert "Traceback" not in done.stderr
+
+
+def test_pbx_tells_the_command_to_try_and_who_comes_and_goes(tmp_path: Path) -> None:
+    environment = {**os.environ, "PBX_PASSWORD": PASSWORD, "TMPDIR": str(tmp_path), "COLUMNS": "40"}
+    with subprocess.Popen(
+        [SIPSUA, "pbx", "--port", "0", "--users", "2000-2001", "--password-env", "PBX_PASSWORD"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            out = line = ""
+            while "to try it" not in line:
+                line = process.stdout.readline()
+                assert line, process.communicate()
+                out += line
+            program, *arguments = shlex.split(line.partition("to try it")[2])
+            assert program == "sipsua"
+            good = subprocess.run([SIPSUA, *arguments], capture_output=True, text=True, env=environment)
+            bare = [arguments[0], arguments[1], "--password", "wrong"]
+            bad = subprocess.run([SIPSUA, *bare], capture_output=True, text=True, env=environment)
+        finally:
+            process.terminate()
+            rest, err = process.communicate()
+    assert process.returncode == 0
+    assert err == ""
+    assert good.returncode == 0, good.stderr
+    assert arguments[1].startswith("sips:2000@127.0.0.1:")
+    assert bad.returncode == 10
+    assert " 2000 registered for 3600 s," in rest
+    assert " 2000 unregistered" in rest
+    assert "failed the client ended the TLS handshake with the alert unknown_ca (48)" in rest
+    assert PASSWORD not in out + rest + good.stdout + good.stderr
+    (key,) = tmp_path.glob("sipsua-pbx-*/server.key")
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+
+
+def test_demo_off_a_terminal_is_plain_text() -> None:
+    done = subprocess.run([SIPSUA, "demo"], capture_output=True, text=True, env={**os.environ, "PYTHONUTF8": "1"})
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "\x1b" not in done.stdout
+    assert done.stdout.count("\N{LOCK} locked sips:") == 3
+    assert done.stdout.count("\N{OPEN LOCK} refused sips:") == 1
+    assert done.stdout.count("registered 200 OK: expires in 3600 s") == 3
+    assert "unknown_issuer in certificate 0" in done.stdout
+    assert "add the CA CN=sipsua demo CA" in done.stdout
+    assert done.stdout.endswith("the PBX holds no binding any more\n")
+
+
+def test_demo_on_an_ascii_terminal_has_padlocks_of_ascii() -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([SIPSUA, "demo"], capture_output=True, env=environment, check=True)
+    assert done.stdout.count(b"[#] locked sips:") == 3
+    assert done.stdout.count(b"[x] refused sips:") == 1
+
+
+def test_demo_on_a_terminal_has_colours() -> None:
+    ours, theirs = pty.openpty()
+    environment = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
+    environment |= {"TERM": "xterm-256color", "PYTHONUTF8": "1"}
+    with subprocess.Popen([SIPSUA, "demo"], stdout=theirs, stdin=theirs, env=environment) as process:
+        os.close(theirs)
+        shown = b""
+        while True:
+            try:
+                data = os.read(ours, 65536)
+            except OSError:
+                break  # the other end is closed
+            if not data:
+                break
+            shown += data
+        os.close(ours)
+    assert process.returncode == 0
+    assert shown.count("\x1b[1;32m\N{LOCK} locked\x1b[0m".encode()) == 3
+    assert "\x1b[1;31m\N{OPEN LOCK} refused\x1b[0m".encode() in shown
