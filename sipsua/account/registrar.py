@@ -21,6 +21,10 @@ def granted(response: Response, contact: str, asked: int) -> int:
     `contact` is our Contact value. Registrars behind a NAT helper show another address in its place: where no binding is ours, the one
     with the longest time left is taken for it, since ours was set this moment.
     """
+    values = response.index.get("contact", ())
+    if len(values) == 1 and values[0].startswith(contact) and (plain := _EXPIRES.match(values[0], len(contact))):
+        # What nearly every registrar answers to a phone's only binding.
+        return int(plain[1])
     mine = contact[1:-1]
     bindings = _contacts(response)
     ours = [binding for binding in bindings if binding.uri_text == mine] or _equivalent(bindings, mine)
@@ -85,6 +89,7 @@ def _printable(text: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
+_EXPIRES = re.compile(r";expires=([0-9]{1,9})\Z")
 _QVALUE = re.compile(r"[01](?:\.[0-9]{0,3})?\Z")
 
 _FIXES = {
