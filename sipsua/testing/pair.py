@@ -9,7 +9,7 @@ when told to; not to answer is how a message is lost.
     pair.challenge()
     pair.answer(200, expires=600)
     assert pair.account.lock.locked
-    pair.wait(600)                # the refresh went out on the way
+    pair.wait_for_request()       # the refresh
     pair.answer(503, headers=[("Retry-After", "120")])
 """
 
@@ -231,6 +231,13 @@ class AccountPair:
         passed = max(0.0, deadline - self.clock.now)
         self.wait(passed)
         return passed
+
+    def wait_for_request(self) -> Request:
+        """Let time pass until the account sends its next request. Raises `Misuse` where it has no timer that leads to one."""
+        before = len(self.requests)
+        while len(self.requests) == before:
+            self.wait_for_timer()
+        return self.request
 
 
 def accepted(reference: str) -> Verdict:

@@ -42,12 +42,6 @@ def proves(request: Request, field: str = "authorization", user: str = "alice", 
     )
 
 
-def to_next_request(pair: AccountPair) -> None:
-    requests = len(pair.requests)
-    while len(pair.requests) == requests:
-        pair.wait_for_timer()
-
-
 def own(pair: AccountPair) -> str:
     """Our Contact value."""
     return pair.request.values("contact")[0]

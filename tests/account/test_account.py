@@ -25,7 +25,7 @@ from sipsua.events import (
 )
 from sipsua.sip.digest import Challenge
 from sipsua.testing.pair import AccountPair, refused
-from tests.account.readings import PASSWORD, to_next_request, to_registered
+from tests.account.readings import PASSWORD, to_registered
 
 MakeConfig = Callable[..., AccountConfig]
 MakePair = Callable[..., AccountPair]
@@ -36,7 +36,7 @@ def test_a_whole_life_is_told_in_order(make_pair: MakePair) -> None:
     pair.register()
     pair.challenge()
     pair.answer(200, expires=600)
-    to_next_request(pair)
+    pair.wait_for_request()
     pair.answer(200, expires=600)
     pair.unregister()
     pair.answer(200)

@@ -10,7 +10,7 @@ from sipsua.account.registration import MAX_ROUNDS, State
 from sipsua.errors import CredentialsRefused, Refused
 from sipsua.sip.digest import Challenge
 from sipsua.testing.pair import AccountPair
-from tests.account.readings import bound, credentials, failure, proves, standing, to_next_request
+from tests.account.readings import bound, credentials, failure, proves, standing
 
 MakePair = Callable[..., AccountPair]
 
@@ -140,7 +140,7 @@ def test_an_aged_nonce_that_is_challenged_without_stale_is_no_refusal(make_pair:
     pair.register()
     pair.challenge(nonce="one")
     pair.answer(200, expires=600)
-    to_next_request(pair)
+    pair.wait_for_request()
     # Kamailio says nothing of stale here.
     pair.challenge(nonce="two")
     assert credentials(pair.request).nonce == "two"
@@ -154,7 +154,7 @@ def test_a_password_that_was_changed_at_the_server_is_refused_at_the_second_chal
     pair.register()
     pair.challenge(nonce="one")
     pair.answer(200, expires=600)
-    to_next_request(pair)
+    pair.wait_for_request()
     pair.challenge(nonce="two")
     pair.challenge(nonce="three")
     assert isinstance(failure(pair).error, CredentialsRefused)
@@ -183,7 +183,7 @@ def test_the_next_nonce_of_authentication_info_is_used_by_the_next_request(
     pair.register()
     pair.challenge(status, nonce="one")
     pair.answer(200, headers=[(field, 'nextnonce="two"')], expires=600)
-    to_next_request(pair)
+    pair.wait_for_request()
     credentials_field = "authorization" if status == 401 else "proxy-authorization"
     assert credentials(pair.request, credentials_field).nonce == "two"
     assert credentials(pair.request, credentials_field).nc == "00000001"
@@ -195,7 +195,7 @@ def test_a_next_nonce_that_aged_until_the_refresh_is_no_refusal(make_pair: MakeP
     pair.register()
     pair.challenge(nonce="one")
     pair.answer(200, headers=[("Authentication-Info", 'nextnonce="two"')], expires=600)
-    to_next_request(pair)
+    pair.wait_for_request()
     pair.challenge(nonce="three")
     assert credentials(pair.request).nonce == "three"
 
@@ -211,7 +211,7 @@ def test_an_authentication_info_that_names_no_nonce_leaves_success_and_nonce_as_
     pair.challenge(nonce="one")
     pair.answer(200, headers=[("Authentication-Info", info)], expires=600)
     assert standing(pair) is State.REGISTERED
-    to_next_request(pair)
+    pair.wait_for_request()
     assert credentials(pair.request).nonce == "one"
 
 

@@ -20,7 +20,6 @@ from tests.account.readings import (
     own,
     proves,
     standing,
-    to_next_request,
     to_registered,
 )
 
@@ -159,7 +158,7 @@ def test_423_raises_expires_to_min_and_keeps_it(make_pair: MakePair) -> None:
     assert pair.request.expires == 300
     pair.answer(200, expires=300)
     assert bound(pair).expires == 300
-    to_next_request(pair)
+    pair.wait_for_request()
     assert pair.request.expires == 300
 
 
@@ -228,7 +227,7 @@ def test_a_redirect_to_another_server_is_followed_on_a_new_flow(make_pair: MakeP
     assert pair.request.to.uri_text == "sips:alice@pbx.example.com"
     pair.answer(200, expires=600)
     assert pair.account.lock.server_name == "other.example.com"
-    to_next_request(pair)
+    pair.wait_for_request()
     assert pair.request.uri_text == "sips:other.example.com:5071"
 
 
@@ -454,7 +453,7 @@ def test_each_failure_in_a_row_doubles_the_wait_and_a_success_ends_the_row(make_
         assert bound_of_wait / 2 <= retry_in <= bound_of_wait
         pair.wait(retry_in)
     pair.answer(200, expires=600)
-    to_next_request(pair)
+    pair.wait_for_request()
     pair.answer(503)
     retry_in = failure(pair).retry_in
     assert retry_in is not None

@@ -19,7 +19,6 @@ from tests.account.readings import (
     own,
     proves,
     standing,
-    to_next_request,
     to_refreshing,
     to_registered,
 )
@@ -411,7 +410,7 @@ def test_a_new_flow_takes_the_stale_binding_of_the_old_one_away(make_pair: MakeP
     assert pair.request.cseq.number == 2
     pair.answer(200, expires=600)
     assert not bound(pair).refreshed
-    to_next_request(pair)
+    pair.wait_for_request()
     assert pair.request.values("contact") == [new]
 
 
