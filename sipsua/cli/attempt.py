@@ -125,7 +125,7 @@ class Attempt:
             case Registered(refreshed=refreshed):
                 screen.binding(event, at=_clock() if refreshed else "")
             case RegistrationFailed(error, retry_in) if retry_in is not None and report.binding is not None:
-                screen.line(("not registered", "bad"), f"{error.what}; next attempt in {retry_in:.0f} s", at=_clock())
+                screen.line(("not registered:", "bad"), f"{error.what}; next attempt in {retry_in:.0f} s", at=_clock())
             case FlowClosed(reason) if not report.leaving:
                 screen.line("flow closed:", reason, at=_clock())
             case Unregistered(status):

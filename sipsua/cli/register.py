@@ -9,15 +9,12 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from sipsua.cli.failure import Failure, UsageError
 from sipsua.cli.password import PasswordFile, PasswordText, PasswordVariable, read_password
-
-if TYPE_CHECKING:
-    from sipsua.account.config import AccountConfig
 
 # What is dear to import (OpenSSL, asyncio) is imported where the work begins, so that `--help` comes at once.
 
@@ -81,36 +78,58 @@ def register(
     14 credentials refused, 15 refused by the server, 16 no answer in time, 17 a local file or setting is bad,
     18 the flow was lost after TLS, 70 sipsua is wrong, 130 interrupted.
     """
+    from sipsua.account.config import AccountConfig, Limits
+    from sipsua.account.persona import PERSONAS
     from sipsua.cli.attempt import Attempt
     from sipsua.cli.interrupt import run
     from sipsua.cli.report import Report
     from sipsua.cli.screen import Screen
     from sipsua.cli.trace import KeyLog, show_traffic
-    from sipsua.errors import CredentialsRefused, Untrusted
+    from sipsua.errors import BadConfiguration, CredentialsRefused, Untrusted
+    from sipsua.trust.identity import Identity
+    from sipsua.trust.policy import NameRule, Policy, TlsVersion
+    from sipsua.trust.store import TrustList
 
     report = Report(uri)
     secret: str | None = None
     try:
-        for option, value in (("--timeout", timeout), ("--keep", keep)):
-            if not (0 if option == "--keep" else 0.001) <= value <= LONGEST:
+        for option, value, least in (("--timeout", timeout, 0.001), ("--keep", keep, 0.0)):
+            if not least <= value <= LONGEST:
                 raise UsageError(f"{option} of {value:g} s", fix=f"give seconds up to {LONGEST}")
+        if key is not None and cert is None:
+            raise UsageError("--key without --cert", fix="give the certificate that the key belongs to")
         secret = read_password(password, password_env, password_file)
-        config = _config(
-            uri=uri,
-            auth_user=auth_user,
-            password=secret or "",
-            server=server,
-            ca=ca or [],
-            names=names,
-            dangerous=dangerous_accept_any_certificate,
-            cert=cert,
-            key=key,
-            tls=tls,
-            expires=expires,
-            persona=persona,
-            user_agent=user_agent,
-            timeout=timeout,
+        versions = {"1.2": TlsVersion.TLS1_2, "1.3": TlsVersion.TLS1_3}
+        lowest, _, highest = tls.partition("-")
+        policy = Policy(
+            anchors=TrustList.from_files(*ca or ()),
+            names=NameRule(names),
+            identity=Identity.from_files(cert, key) if cert is not None else None,
+            minimum=versions[lowest],
+            maximum=versions[highest or lowest],
+            dangerous_accept_any_certificate=dangerous_accept_any_certificate,
         )
+        limits = Limits()
+        try:
+            config = AccountConfig(
+                uri=uri,
+                policy=policy,
+                password=secret or "",
+                auth_user=auth_user,
+                server=server,
+                expires=expires,
+                persona=PERSONAS[persona],
+                user_agent=user_agent,
+                # A limit of its own for each step tells better what hung than the end of the whole time.
+                limits=Limits(
+                    resolve=min(limits.resolve, 0.9 * timeout),
+                    connect=min(limits.connect, 0.9 * timeout),
+                    handshake=0.9 * timeout,
+                    close=LEAVING / 2,
+                ),
+            )
+        except BadConfiguration as error:
+            raise UsageError(error.what, fix=error.fix) from None
         with ExitStack() as stack:
             log = stack.enter_context(KeyLog(keylog)) if keylog is not None else None
             attempt = Attempt(
@@ -141,63 +160,3 @@ LEAVING = 2.0
 """Seconds at most for the end: one half for the answer to our removal, the other for the server's close_notify."""
 LONGEST = 10_000_000
 """Seconds: the longest time that a command takes as an option, some 115 days."""
-
-
-def _config(
-    *,
-    uri: str,
-    auth_user: str | None,
-    password: str,
-    server: str | None,
-    ca: list[str],
-    names: str,
-    dangerous: bool,
-    cert: str | None,
-    key: str | None,
-    tls: str,
-    expires: int,
-    persona: str,
-    user_agent: str | None,
-    timeout: float,
-) -> AccountConfig:
-    """The account that the options describe. Raises UsageError where they fit nothing, BadConfiguration for files."""
-    from sipsua.account.config import AccountConfig, Limits
-    from sipsua.account.persona import PERSONAS
-    from sipsua.errors import BadConfiguration
-    from sipsua.trust.identity import Identity
-    from sipsua.trust.policy import NameRule, Policy, TlsVersion
-    from sipsua.trust.store import TrustList
-
-    if key is not None and cert is None:
-        raise UsageError("--key without --cert", fix="give the certificate that the key belongs to")
-    versions = {"1.2": TlsVersion.TLS1_2, "1.3": TlsVersion.TLS1_3}
-    lowest, _, highest = tls.partition("-")
-    policy = Policy(
-        anchors=TrustList.from_files(*ca),
-        names=NameRule(names),
-        identity=Identity.from_files(cert, key) if cert is not None else None,
-        minimum=versions[lowest],
-        maximum=versions[highest or lowest],
-        dangerous_accept_any_certificate=dangerous,
-    )
-    limits = Limits()
-    try:
-        return AccountConfig(
-            uri=uri,
-            policy=policy,
-            password=password,
-            auth_user=auth_user,
-            server=server,
-            expires=expires,
-            persona=PERSONAS[persona],
-            user_agent=user_agent,
-            # A limit of its own for each step tells better what hung than the end of the whole time.
-            limits=Limits(
-                resolve=min(limits.resolve, 0.9 * timeout),
-                connect=min(limits.connect, 0.9 * timeout),
-                handshake=0.9 * timeout,
-                close=LEAVING / 2,
-            ),
-        )
-    except BadConfiguration as error:
-        raise UsageError(error.what, fix=error.fix) from None

@@ -73,6 +73,49 @@ def test_signal_while_registered_unregisters_and_ends_with_130(
     assert pbx.counts().bound == 0
 
 
+def test_reader_of_the_lines_that_goes_away_does_not_change_the_end(pbx: PbxProcess, ca: Path) -> None:
+    uri = f"sips:1000@127.0.0.1:{pbx.port}"
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as out:
+        done = subprocess.run(
+            [SIPSUA, "register", uri, "--ca", str(ca), "--password-env", "PHONE_PASSWORD"],
+            stdout=out,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PHONE_PASSWORD": PASSWORD},
+            check=False,
+        )
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert pbx.counts().bound == 0
+
+
+def test_server_that_ends_while_we_are_registered_is_told_and_decides_the_exit_code(
+    authority: CertificateAuthority, ca: Path
+) -> None:
+    issued = authority.issue("127.0.0.1")
+    with PbxProcess({"1000": PASSWORD}, certificate=(issued.chain_pem, issued.key_pem)) as pbx:
+        uri = f"sips:1000@127.0.0.1:{pbx.port}"
+        process = subprocess.Popen(
+            [SIPSUA, "register", uri, "--ca", str(ca), "--keep", "1.5", "--password-env", "PHONE_PASSWORD"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PHONE_PASSWORD": PASSWORD},
+        )
+        assert process.stdout is not None
+        out = ""
+        while "registered 200 OK" not in out:
+            out += process.stdout.readline()
+    rest, err = process.communicate()
+    assert process.returncode == 18, err
+    assert " flow closed: " in rest
+    assert " not registered: " in rest
+    assert "next attempt in " in rest
+    assert err.startswith("sipsua: ")
+
+
 def test_server_that_sends_garbage_after_the_handshake_is_18(
     authority: CertificateAuthority, ca: Path, tmp_path: Path
 ) -> None:
