@@ -124,9 +124,14 @@ class AccountConfig:
     """A ping is sent after so many seconds, drawn between the two (RFC 5626 section 4.4.1 for TCP); None sends none."""
     pongs: Pongs = Pongs.LEARNED
     limits: Limits = Limits()
+    aor: Uri = field(init=False, repr=False, compare=False)
+    """`uri`, parsed."""
+    target: Target = field(init=False, repr=False, compare=False)
+    """Where the flow leads, and the name to verify: the outbound proxy's host if one is set, else the domain of the URI."""
 
     def __post_init__(self) -> None:
-        aor, shown = self.aor, _shown(self.uri)
+        aor, shown = self._parse_uri(), _shown(self.uri)
+        object.__setattr__(self, "aor", aor)
         if aor.scheme not in ("sip", "sips"):
             raise BadConfiguration(f"{shown!r} is no SIP address", fix="write sips:user@host")
         if aor.scheme == "sip" and aor.transport != "tls":
@@ -161,22 +166,15 @@ class AccountConfig:
             # What stands in a header line, or is hashed as UTF-8. The value itself is not for a message: it may be the password.
             if value and (_CONTROL.search(value) or _HALF_PAIR.search(value)):
                 raise BadConfiguration(f"{name} holds a control character or half a surrogate pair", fix="take it out")
-        _ = self.target
+        object.__setattr__(self, "target", Target.parse(self.server) if self.server else Target.of(aor))
 
-    @property
-    def aor(self) -> Uri:
-        """The address of record, parsed."""
+    def _parse_uri(self) -> Uri:
         try:
             return Uri.parse(self.uri)
         except MalformedMessage as error:
             raise BadConfiguration(
                 f"{_shown(self.uri)!r} is no SIP address: {error.what}", fix="write sips:user@host"
             ) from None
-
-    @property
-    def target(self) -> Target:
-        """Where the flow leads, and the name to verify: the outbound proxy's host if one is set, else the domain of the URI."""
-        return Target.parse(self.server) if self.server else Target.of(self.aor)
 
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import socket
 from collections.abc import Callable
 
@@ -28,6 +27,27 @@ READ_SIZE = 64 * 1024
 """Bytes that are taken from a socket at once: three TLS records of the largest size."""
 
 
+class SystemDice:
+    """Unpredictable bits, as RFC 3261 section 19.3 wants them, fetched from the system a page at a time: a registration takes seven
+    numbers, and a system call for each would cost as much as its digest."""
+
+    __slots__ = ("_at", "_page")
+
+    def __init__(self) -> None:
+        self._page = b""
+        self._at = 0
+
+    def __call__(self, bits: int) -> int:
+        """An integer of that many random bits."""
+        size = (bits + 7) // 8
+        begin, end = self._at, self._at + size
+        if end > len(self._page):
+            self._page = os.urandom(max(4096, size))
+            begin, end = 0, size
+        self._at = end
+        return int.from_bytes(self._page[begin:end], "big") >> (8 * size - bits)
+
+
 class Connector:
     """Opens flows for any number of lines on one event loop."""
 
@@ -41,7 +61,7 @@ class Connector:
     ) -> None:
         """`tap` sees the plaintext of all flows; `keylog` gets lines in the format of SSLKEYLOGFILE. Both give secrets away."""
         self.loop = asyncio.get_running_loop()
-        self.dice: Dice = dice or random.SystemRandom().getrandbits
+        self.dice: Dice = dice or SystemDice()
         self._pace = asyncio.Semaphore(in_flight)
         self._tap = tap
         self._keylog = keylog
