@@ -94,7 +94,7 @@ class Action(StrEnum):
 
 TABLE: Mapping[tuple[State, Input], tuple[State, Action]] = {
     (State.UNREGISTERED, Input.WANTED): (State.CONNECTING, Action.CONNECT),
-    (State.UNREGISTERED, Input.UNWANTED): (State.UNREGISTERED, Action.STOP),
+    (State.UNREGISTERED, Input.UNWANTED): (State.UNREGISTERED, Action.NONE),
     (State.UNREGISTERED, Input.FLOW_OPENED): (State.UNREGISTERED, Action.NONE),
     (State.UNREGISTERED, Input.FLOW_FAILED): (State.UNREGISTERED, Action.NONE),
     (State.UNREGISTERED, Input.FLOW_REFUSED): (State.UNREGISTERED, Action.NONE),

@@ -282,9 +282,12 @@ def test_each_row_is_reached_by_what_happens(
     pair.account.registration = watched
     REACH_OTHERWISE.get((state, given), REACH[state])(pair)
     before = len(watched.steps), len(pair.events), len(pair.requests), len(pair.closings)
+    timer = pair.account.get_timer()
     CAUSE_OTHERWISE.get((state, given), CAUSE[given])(pair)
     assert (state, given, next_state) in watched.steps[before[0] :]
     assert seen(pair, *before[1:]) == outcome
+    if next_state is state and outcome in ("nothing", "flow wanted"):
+        assert pair.account.get_timer() == timer
 
 
 @pytest.mark.parametrize("state", State)
@@ -372,6 +375,35 @@ def test_unregister_where_nothing_was_bound_says_nothing(make_pair: MakePair) ->
     waiting_without_flow(pair)
     pair.unregister()
     assert not [event for event in pair.events if isinstance(event, Unregistered)]
+
+
+def retry_bound(pair: AccountPair) -> float:
+    retry_in = failure(pair).retry_in
+    assert retry_in is not None
+    return retry_in
+
+
+@pytest.mark.parametrize("state", [State.CONNECTING, State.WAITING, State.FAILED])
+def test_a_wish_that_was_taken_back_begins_a_new_row_of_failures(make_pair: MakePair, state: State) -> None:
+    pair = make_pair(keep_alive=None)
+    pair.register()
+    for _ in range(3):
+        pair.answer(503)
+        if state is State.CONNECTING:
+            pair.lose_flow()
+        pair.wait(retry_bound(pair))
+        if state is State.CONNECTING:
+            pair.open_flow()
+    if state is State.CONNECTING:
+        pair.lose_flow()
+        pair.wait(retry_bound(pair))
+    else:
+        pair.answer(503 if state is State.WAITING else 404)
+    assert standing(pair) is state
+    pair.unregister()
+    pair.register()
+    pair.answer(503)
+    assert 30 <= retry_bound(pair) <= 60
 
 
 def test_a_wish_while_leaving_takes_the_answer_that_is_still_to_come(make_pair: MakePair) -> None:
