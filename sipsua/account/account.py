@@ -37,8 +37,6 @@ from sipsua.sip.message import Request, Response
 from sipsua.sip.transactions import Transactions
 from sipsua.trust.verdict import Verdict
 
-__all__ = ["Account", "Event", "Negotiated"]  # the hub, and what its verbs give and take
-
 
 class Account:
     """One account."""

@@ -123,6 +123,11 @@ class Flow(asyncio.BufferedProtocol):
         host, port, *_ = self._transport.get_extra_info("peername")
         return str(Target(host, port))
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether the socket is gone."""
+        return self._transport is None
+
     def send(self, data: bytes) -> None:
         """Encrypt and send."""
         if self._stage is not _Stage.OPEN:

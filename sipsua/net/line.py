@@ -30,6 +30,7 @@ class Line:
         "_began",
         "_closed",
         "_connector",
+        "_dropped",
         "_flow",
         "_opening",
         "_shared",
@@ -49,6 +50,7 @@ class Line:
         self._began = 0.0
         self._closed = False
         self._flow: Flow | None = None
+        self._dropped: list[Flow] = []
         self._shared: SharedFlow | None = None
         self._opening: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -83,8 +85,8 @@ class Line:
             self._timer = None
         if shared is not None:
             await shared.leave(self)
-        elif flow is not None:
-            await flow.wait_closed()
+        for dropped in self._dropped:
+            await dropped.wait_closed()
 
     # The rider of a flow
 
@@ -159,6 +161,8 @@ class Line:
         flow, self._flow = self._flow, None
         if flow is not None and self._shared is None:
             flow.close()
+            # Not gone before its close_notify is answered or its limit is over: who leaves has to wait for it.
+            self._dropped = [*(other for other in self._dropped if not other.is_closed), flow]
         self.account.flow_lost(FlowLost(reason), self._connector.loop.time(), datetime.now(UTC))
 
     async def _open(self) -> None:

@@ -18,10 +18,11 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from sipsua.account.account import Account, Event, Negotiated
+from sipsua.account.account import Account
 from sipsua.account.config import AccountConfig
 from sipsua.account.persona import Dice
 from sipsua.errors import FlowLost, HandshakeFailed, Misuse, SipsuaError
+from sipsua.events import Event, Negotiated
 from sipsua.sip.digest import Challenge
 from sipsua.sip.framing import Framer, KeepAlive
 from sipsua.sip.message import Header, Message, Request, Response, respond

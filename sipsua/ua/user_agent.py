@@ -47,7 +47,7 @@ class UserAgent:
     ) -> None:
         line = self._entered
         try:
-            if line.account.registration.state not in (State.UNREGISTERED, State.FAILED):
+            if line.account.registration.state is not State.UNREGISTERED:
                 await self.unregister()
         finally:
             await line.close()
