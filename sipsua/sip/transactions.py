@@ -136,16 +136,16 @@ class _Transaction:
         for timer, at in self._timers.items():
             if at <= now:
                 del self._timers[timer]
-                return self._step(timer, now)
+                return self._step(timer)
         return Outcome.NOTHING
 
-    def lose_transport(self, now: float) -> Outcome:
+    def lose_transport(self) -> Outcome:
         """The flow under the transaction is gone."""
         if self.state is State.TERMINATED:
             return Outcome.NOTHING
-        return self._step(Input.TRANSPORT_ERROR, now)
+        return self._step(Input.TRANSPORT_ERROR)
 
-    def _step(self, given: Input, now: float) -> Outcome:
+    def _step(self, given: Input) -> Outcome:
         try:
             state, outcome = self._table[self.state, given]
         except KeyError:
@@ -178,22 +178,22 @@ class ClientTransaction(_Transaction):
     def receive(self, status: int, now: float) -> Outcome:
         """A response came. DELIVER tells the caller to hand it up."""
         if status < 200:
-            outcome = self._step(Input.PROVISIONAL, now)
             self._interval = T2
-            return outcome
-        was = self.state
-        outcome = self._step(Input.FINAL, now)
-        if was is not State.COMPLETED:
+            return self._step(Input.PROVISIONAL)
+        outcome = self._step(Input.FINAL)
+        if outcome is Outcome.DELIVER:
             self._timers.clear()
-            self._timers[Input.TIMER_K] = now + T4
             if self._reliable:
                 # Timer K is zero seconds here (section 17.1.2.2): the transaction ends with its answer.
-                self._step(Input.TIMER_K, now)
+                self._step(Input.TIMER_K)
+            else:
+                self._timers[Input.TIMER_K] = now + T4
         return outcome
 
-    def _step(self, given: Input, now: float) -> Outcome:
-        outcome = super()._step(given, now)
-        if given is Input.TIMER_E:
+    def handle_timer(self, now: float) -> Outcome:
+        """Fire the timer that is due, if one is. Call again until `deadline` lies ahead."""
+        outcome = super().handle_timer(now)
+        if outcome is Outcome.RETRANSMIT:
             self._interval = min(2 * self._interval, T2)
             self._timers[Input.TIMER_E] = now + self._interval
         return outcome
@@ -209,14 +209,14 @@ class ServerTransaction(_Transaction):
         self._reliable = reliable
         self._t1 = t1
 
-    def receive(self, now: float) -> Outcome:
+    def receive(self) -> Outcome:
         """The request came again. RETRANSMIT tells the caller to send `last_sent`."""
-        return self._step(Input.REQUEST, now)
+        return self._step(Input.REQUEST)
 
     def respond(self, status: int, response: bytes, now: float) -> Outcome:
         """Our answer. SEND tells the caller to send it; a second final answer is NOTHING."""
         final = status >= 200
-        outcome = self._step(Input.FINAL if final else Input.PROVISIONAL, now)
+        outcome = self._step(Input.FINAL if final else Input.PROVISIONAL)
         if outcome is Outcome.SEND:
             self.last_sent = response
             if final:
@@ -235,7 +235,7 @@ class Transactions:
     there, but session border controllers are seen to retransmit over TLS, and a repeat must not be processed twice."""
 
     def __init__(self) -> None:
-        self._clients: dict[Key, ClientTransaction] = {}
+        self._clients: dict[tuple[str, str, str], ClientTransaction] = {}
         self._servers: dict[Key, ServerTransaction] = {}
         self._answered: OrderedDict[Key, bytes] = OrderedDict()
 
@@ -265,7 +265,7 @@ class Transactions:
             raise response.defect
         if response.version != "SIP/2.0" or len(response.values("via")) > 1:
             raise MalformedMessage("the response has another version, or more than one Via")
-        transaction = self._clients.get(Key(response.via.branch, "", response.cseq.method))
+        transaction = self._clients.get((response.via.branch, "", response.cseq.method))
         if transaction is None:
             return None
         outcome = transaction.receive(response.status, now)
@@ -293,7 +293,7 @@ class Transactions:
             return answered
         known = self._servers.get(key)
         if known is not None:
-            return known.last_sent if known.receive(now) is Outcome.RETRANSMIT else None
+            return known.last_sent if known.receive() is Outcome.RETRANSMIT else None
         transaction = ServerTransaction(key)
         self._servers[key] = transaction
         return transaction
@@ -324,7 +324,7 @@ class Transactions:
     def lose_transport(self, now: float) -> None:
         """The flow is gone and every transaction with it."""
         for transaction in (*self._clients.values(), *self._servers.values()):
-            transaction.lose_transport(now)
+            transaction.lose_transport()
         self._clients.clear()
         self._servers.clear()
         self._answered.clear()

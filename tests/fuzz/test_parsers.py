@@ -449,7 +449,7 @@ VALUE_READERS: list[Callable[[str], object]] = [
 
 
 @pytest.mark.parametrize(
-    "size", [6_000, pytest.param(6 * MAX_HEAD, marks=[pytest.mark.heavy, pytest.mark.timeout(120)])]
+    "size", [6_000, pytest.param(2 * MAX_HEAD, marks=[pytest.mark.heavy, pytest.mark.timeout(120)])]
 )
 @pytest.mark.parametrize("reader", VALUE_READERS)
 def test_no_value_takes_more_than_linear_time(reader: Callable[[str], object], size: int) -> None:

@@ -71,7 +71,7 @@ def client_in(state: State) -> ClientTransaction:
     elif state is COMPLETED:
         transaction.receive(200, 100.0)
     elif state is TERMINATED:
-        transaction.lose_transport(100.0)
+        transaction.lose_transport()
     assert transaction.state is state
     return transaction
 
@@ -83,7 +83,7 @@ def server_in(state: State, *, reliable: bool = False) -> ServerTransaction:
     if state is COMPLETED:
         transaction.respond(200, b"200", 100.0)
     elif state is TERMINATED:
-        transaction.lose_transport(100.0)
+        transaction.lose_transport()
     assert transaction.state is state
     return transaction
 
@@ -96,14 +96,14 @@ def test_the_tables_hold_these_rows_and_no_others() -> None:
 @pytest.mark.parametrize(("state", "given", "then", "outcome"), CLIENT_ROWS)
 def test_client_row(state: State, given: Input, then: State, outcome: Outcome) -> None:
     transaction = client_in(state)
-    assert transaction._step(given, 101.0) is outcome
+    assert transaction._step(given) is outcome
     assert transaction.state is then
 
 
 @pytest.mark.parametrize(("state", "given", "then", "outcome"), SERVER_ROWS)
 def test_server_row(state: State, given: Input, then: State, outcome: Outcome) -> None:
     transaction = server_in(state)
-    assert transaction._step(given, 101.0) is outcome
+    assert transaction._step(given) is outcome
     assert transaction.state is then
 
 
@@ -112,7 +112,7 @@ def test_client_pair_that_is_no_row_is_a_defect_that_says_what_was_expected(stat
     transaction = client_in(state)
     expected = "nothing" if state is TERMINATED else "200-699"
     with pytest.raises(Defect, match=f"^{given} in state {state} of a transaction: expected .*{expected}"):
-        transaction._step(given, 101.0)
+        transaction._step(given)
     assert transaction.state is state
 
 
@@ -121,7 +121,7 @@ def test_server_pair_that_is_no_row_is_a_defect_that_says_what_was_expected(stat
     transaction = server_in(state)
     expected = "nothing" if state is TERMINATED else "request"
     with pytest.raises(Defect, match=f"^{given} in state {state} of a transaction: expected .*{expected}"):
-        transaction._step(given, 101.0)
+        transaction._step(given)
     assert transaction.state is state
 
 
@@ -195,8 +195,8 @@ def test_another_t1_scales_timers_e_and_f() -> None:
 @pytest.mark.parametrize(("state", "outcome"), [(TRYING, Outcome.FAILED), (PROCEEDING, Outcome.FAILED)])
 def test_a_lost_transport_fails_a_client_that_waits(state: State, outcome: Outcome) -> None:
     transaction = client_in(state)
-    assert transaction.lose_transport(101.0) is outcome
-    assert transaction.lose_transport(101.0) is Outcome.NOTHING
+    assert transaction.lose_transport() is outcome
+    assert transaction.lose_transport() is Outcome.NOTHING
     assert transaction.deadline is None
 
 
@@ -205,11 +205,11 @@ def test_a_lost_transport_fails_a_client_that_waits(state: State, outcome: Outco
 
 def test_over_udp_timer_j_answers_repeats_for_64_t1() -> None:
     transaction = server_in(TRYING)
-    assert transaction.receive(100.0) is Outcome.NOTHING
+    assert transaction.receive() is Outcome.NOTHING
     assert transaction.respond(100, b"100", 100.0) is Outcome.SEND
-    assert (transaction.receive(100.5), transaction.last_sent) == (Outcome.RETRANSMIT, b"100")
+    assert (transaction.receive(), transaction.last_sent) == (Outcome.RETRANSMIT, b"100")
     assert transaction.respond(200, b"200", 101.0) is Outcome.SEND
-    assert (transaction.receive(101.5), transaction.last_sent) == (Outcome.RETRANSMIT, b"200")
+    assert (transaction.receive(), transaction.last_sent) == (Outcome.RETRANSMIT, b"200")
     assert crank(transaction) == [(101.0 + 64 * T1, Outcome.NOTHING)]
     assert transaction.state is TERMINATED
 
