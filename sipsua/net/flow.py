@@ -150,8 +150,7 @@ class Flow(asyncio.BufferedProtocol):
     def abort(self) -> None:
         """Let the socket go at once. The rider is not told."""
         self._stage = _Stage.GONE if self._stage is _Stage.CONNECTED else _Stage.CLOSING
-        if not self.finished.done():
-            self.finished.set_result(None)
+        self._finish()
         if self._transport is not None:
             self._transport.abort()
 
@@ -244,16 +243,20 @@ class Flow(asyncio.BufferedProtocol):
             local=(host, port),
             at=datetime.now(UTC),
         )
-        self.finished.set_result(None)
+        self._finish()
         self._rider.flow_opened(self, negotiated)
+
+    def _finish(self) -> None:
+        """The handshake has ended; who waited for that may have been cancelled meanwhile, and the future with it."""
+        if not self.finished.done():
+            self.finished.set_result(None)
 
     def _end(self, error: SipsuaError) -> None:
         """The flow ends here; the rider is told, unless it knows."""
         stage, self._stage = self._stage, _Stage.GONE
         if self._transport is not None:
             self._transport.close()
-        if not self.finished.done():
-            self.finished.set_result(None)
+        self._finish()
         if stage is _Stage.CONNECTED:
             self._rider.flow_failed(self, error)
         elif stage is _Stage.OPEN:

@@ -71,6 +71,8 @@ class SharedFlow:
 
     def join(self, line: Passenger, steps: Steps | None) -> None:
         """Take a line on, and open the flow where there is none. `steps` sees the handshake of the first line."""
+        if line.account in self._lines:
+            return  # it changed its mind twice while the flow is being opened
         self._lines[line.account] = line
         if self._flow is not None:
             line.flow_negotiating(self._flow)
