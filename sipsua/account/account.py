@@ -145,7 +145,7 @@ class Account:
         self._flow_target = None
         self._stream = None
         self._out.clear()
-        self._transactions.lose_transport(now)
+        self._transactions.lose_transport()
         self._turn(locks.turn(self.lock, Turn.LOSE, at))
         self.emit(FlowClosed(error.what))
         self.registration.step(Input.FLOW_LOST, now, error)
@@ -200,7 +200,7 @@ class Account:
         """Do what is due."""
         for transaction in self._transactions.handle_timer(now):
             error = NoAnswer(
-                f"{self.target} gave no final answer to {transaction.key.method} within 32 s (Timer F)",
+                f"{self.target} gave no final answer to {transaction.method} within 32 s (Timer F)",
                 fix="see whether the server handles requests at all on this port, and look at its log",
             )
             self.registration.step(Input.NO_ANSWER, now, error)

@@ -6,15 +6,16 @@ F = 64*T1 gives a client up; E retransmits, K and J absorb repeats, and all thre
 TLS, so a transaction ends with its final response; but the tables are whole, and `reliable` chooses.
 
 `Transactions` is the index of one account: responses find their client transaction by branch and CSeq method (section 17.1.3), requests
-their server transaction by branch, sent-by and method (section 17.2.3).
+their server transaction by branch, sent-by and method (section 17.2.3). A phone's responses come by thousands, so of what comes back of
+our own Via and CSeq no more than these is read, where both look as we wrote them.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import re
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from sipsua.errors import Defect, MalformedMessage
 from sipsua.sip.message import MAGIC_COOKIE, Request, Response
@@ -104,40 +105,26 @@ SERVER: _Table = {
 
 
 class Key(NamedTuple):
-    """What a message is matched by (RFC 3261 sections 17.1.3 and 17.2.3)."""
+    """What a request is matched by (RFC 3261 section 17.2.3)."""
 
     branch: str
     sent_by: str
-    """Empty on the client side: our own branches are unique."""
     method: str
 
 
 class _Transaction:
-    """What the two machines share: a state, a table, and at most two timers."""
+    """What the two machines share: a state, a table, and the time of the next timer."""
 
-    __slots__ = ("_table", "_timers", "key", "last_sent", "state")
+    __slots__ = ("deadline", "last_sent", "state")
 
-    def __init__(self, table: _Table, key: Key, last_sent: bytes) -> None:
-        self._table = table
-        self.key = key
+    _table: ClassVar[_Table]
+
+    def __init__(self, last_sent: bytes, deadline: float | None) -> None:
         self.state = State.TRYING
         self.last_sent = last_sent
         """What a retransmission repeats."""
-        self._timers: dict[Input, float] = {}
-
-    @property
-    def deadline(self) -> float | None:
+        self.deadline = deadline
         """When the next timer fires, or None."""
-        timers = self._timers
-        return min(timers.values()) if timers else None
-
-    def handle_timer(self, now: float) -> Outcome:
-        """Fire the timer that is due, if one is. Call again until `deadline` lies ahead."""
-        for timer, at in self._timers.items():
-            if at <= now:
-                del self._timers[timer]
-                return self._step(timer)
-        return Outcome.NOTHING
 
     def lose_transport(self) -> Outcome:
         """The flow under the transaction is gone."""
@@ -147,33 +134,31 @@ class _Transaction:
 
     def _step(self, given: Input) -> Outcome:
         try:
-            state, outcome = self._table[self.state, given]
+            self.state, outcome = self._table[self.state, given]
         except KeyError:
-            raise Defect(f"{given} in state {self.state} of a transaction: expected {self._expected()}") from None
-        self.state = state
-        if state is State.TERMINATED:
-            self._timers.clear()
+            expected = ", ".join(known for state, known in self._table if state is self.state) or "nothing"
+            raise Defect(f"{given} in state {self.state} of a transaction: expected {expected}") from None
+        if self.state is State.TERMINATED:
+            self.deadline = None
         return outcome
-
-    def _expected(self) -> str:
-        return ", ".join(given for state, given in self._table if state is self.state) or "nothing"
 
 
 class ClientTransaction(_Transaction):
     """One request of ours and the answers to it (RFC 3261 section 17.1.2)."""
 
-    __slots__ = ("_interval", "_reliable", "_t1")
+    __slots__ = ("_give_up_at", "_interval", "_reliable", "branch", "method")
+
+    _table = CLIENT
 
     def __init__(
         self, branch: str, method: str, sent: bytes, now: float, *, reliable: bool = True, t1: float = T1
     ) -> None:
-        super().__init__(CLIENT, Key(branch, "", method), sent)
+        self._give_up_at = now + 64 * t1
+        super().__init__(sent, self._give_up_at if reliable else now + t1)
+        self.branch = branch
+        self.method = method
         self._reliable = reliable
-        self._t1 = t1
         self._interval = t1
-        self._timers[Input.TIMER_F] = now + 64 * t1
-        if not reliable:
-            self._timers[Input.TIMER_E] = now + t1
 
     def receive(self, status: int, now: float) -> Outcome:
         """A response came. DELIVER tells the caller to hand it up."""
@@ -182,30 +167,36 @@ class ClientTransaction(_Transaction):
             return self._step(Input.PROVISIONAL)
         outcome = self._step(Input.FINAL)
         if outcome is Outcome.DELIVER:
-            self._timers.clear()
             if self._reliable:
                 # Timer K is zero seconds here (section 17.1.2.2): the transaction ends with its answer.
                 self._step(Input.TIMER_K)
             else:
-                self._timers[Input.TIMER_K] = now + T4
+                self.deadline = now + T4
         return outcome
 
     def handle_timer(self, now: float) -> Outcome:
         """Fire the timer that is due, if one is. Call again until `deadline` lies ahead."""
-        outcome = super().handle_timer(now)
-        if outcome is Outcome.RETRANSMIT:
-            self._interval = min(2 * self._interval, T2)
-            self._timers[Input.TIMER_E] = now + self._interval
-        return outcome
+        if self.deadline is None or self.deadline > now:
+            return Outcome.NOTHING
+        if self.state is State.COMPLETED:
+            return self._step(Input.TIMER_K)
+        if self._give_up_at <= now:
+            return self._step(Input.TIMER_F)
+        self._interval = min(2 * self._interval, T2)
+        self.deadline = min(now + self._interval, self._give_up_at)
+        return self._step(Input.TIMER_E)
 
 
 class ServerTransaction(_Transaction):
     """One request of the peer and our answer to it (RFC 3261 section 17.2.2)."""
 
-    __slots__ = ("_reliable", "_t1")
+    __slots__ = ("_reliable", "_t1", "key")
+
+    _table = SERVER
 
     def __init__(self, key: Key, *, reliable: bool = True, t1: float = T1) -> None:
-        super().__init__(SERVER, key, b"")
+        super().__init__(b"", None)
+        self.key = key
         self._reliable = reliable
         self._t1 = t1
 
@@ -221,8 +212,18 @@ class ServerTransaction(_Transaction):
             self.last_sent = response
             if final:
                 # Timer J is zero seconds on a reliable transport (section 17.2.2).
-                self._timers[Input.TIMER_J] = now + (0.0 if self._reliable else 64 * self._t1)
+                self.deadline = now + (0.0 if self._reliable else 64 * self._t1)
         return outcome
+
+    def handle_timer(self, now: float) -> Outcome:
+        """Fire Timer J, if it is due."""
+        if self.deadline is None or self.deadline > now:
+            return Outcome.NOTHING
+        return self._step(Input.TIMER_J)
+
+
+_OWN_VIA = re.compile(r'SIP/2\.0/TLS [^\s",;]++;branch=([^\s",;]++)[^",]*+').fullmatch
+"""Our own Via as it comes back, whatever the server added behind it, with its branch; no comma, so no second Via."""
 
 
 class Transactions:
@@ -235,25 +236,24 @@ class Transactions:
     there, but session border controllers are seen to retransmit over TLS, and a repeat must not be processed twice."""
 
     def __init__(self) -> None:
-        self._clients: dict[tuple[str, str, str], ClientTransaction] = {}
+        self._clients: dict[str, ClientTransaction] = {}
         self._servers: dict[Key, ServerTransaction] = {}
-        self._answered: OrderedDict[Key, bytes] = OrderedDict()
+        self._answered: dict[Key, bytes] = {}
 
     @property
     def deadline(self) -> float | None:
-        """When the next timer of any transaction fires, or None."""
-        deadlines = [
-            deadline
-            for transactions in (self._clients, self._servers)
-            for transaction in transactions.values()
-            if (deadline := transaction.deadline) is not None
-        ]
-        return min(deadlines) if deadlines else None
+        """When the next timer of any transaction fires, or None. Over TLS those of the server have none."""
+        earliest = None
+        for transaction in self._clients.values():
+            deadline = transaction.deadline
+            if earliest is None or (deadline is not None and deadline < earliest):
+                earliest = deadline
+        return earliest
 
     def open_client(self, branch: str, method: str, sent: bytes, now: float) -> ClientTransaction:
         """Begin the transaction of a request that is being sent over TLS."""
         transaction = ClientTransaction(branch, method, sent, now)
-        self._clients[transaction.key] = transaction
+        self._clients[branch] = transaction
         return transaction
 
     def match_response(self, response: Response, now: float) -> ClientTransaction | None:
@@ -263,14 +263,21 @@ class Transactions:
         """
         if response.defect is not None:
             raise response.defect
-        if response.version != "SIP/2.0" or len(response.values("via")) > 1:
-            raise MalformedMessage("the response has another version, or more than one Via")
-        transaction = self._clients.get((response.via.branch, "", response.cseq.method))
-        if transaction is None:
-            return None
+        if response.version != "SIP/2.0":
+            raise MalformedMessage(f"{response.version} is not SIP/2.0")
+        vias = response.index.get("via", ())
+        own = _OWN_VIA(vias[0]) if len(vias) == 1 else None
+        if own is None and len(response.values("via")) > 1:
+            raise MalformedMessage("it has more than one Via: it was not meant for us")
+        transaction = self._clients.get(own[1] if own is not None else response.via.branch)
+        number, _, method = response.required("cseq").partition(" ")
+        if transaction is None or method != transaction.method or not number.isdigit():
+            method = response.cseq.method
+            if transaction is None or method != transaction.method:
+                return None
         outcome = transaction.receive(response.status, now)
         if transaction.state is State.TERMINATED:
-            del self._clients[transaction.key]
+            del self._clients[transaction.branch]
         return transaction if outcome is Outcome.DELIVER else None
 
     def match_request(self, request: Request, now: float) -> ServerTransaction | bytes | None:
@@ -307,7 +314,7 @@ class Transactions:
             self._servers.pop(transaction.key, None)
             self._answered[transaction.key] = data
             if len(self._answered) > self.MAX_ANSWERED:
-                self._answered.popitem(last=False)
+                del self._answered[next(iter(self._answered))]
         return data
 
     def handle_timer(self, now: float) -> list[ClientTransaction]:
@@ -318,10 +325,10 @@ class Transactions:
                 if transaction.handle_timer(now) is Outcome.TIMEOUT:
                     timed_out.append(transaction)
             if transaction.state is State.TERMINATED:
-                del self._clients[transaction.key]
+                del self._clients[transaction.branch]
         return timed_out
 
-    def lose_transport(self, now: float) -> None:
+    def lose_transport(self) -> None:
         """The flow is gone and every transaction with it."""
         for transaction in (*self._clients.values(), *self._servers.values()):
             transaction.lose_transport()
