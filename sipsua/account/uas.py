@@ -100,7 +100,7 @@ def _objections(request: Request, persona: Persona) -> Iterator[tuple[int, str, 
 def _capabilities(persona: Persona) -> Iterator[Header]:
     """What an OPTIONS asks for (RFC 3261 section 11.2)."""
     yield "Allow", ", ".join(persona.allow)
-    yield "Accept", "application/sdp"
+    yield "Accept", "application/sdp" if "INVITE" in persona.allow else ""
     yield "Accept-Encoding", "identity"
     yield "Accept-Language", "en"
     yield "Supported", ""

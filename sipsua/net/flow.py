@@ -3,7 +3,7 @@
     buffer_updated → TlsPipe → rider.flow_data → … → Flow.send → TlsPipe → transport
 
 The flow moves bytes and knows when it began, stood and ended; what they mean is the rider's business. A rider is a `Line` (one account)
-or a `Trunk` (many). Each of the rider's verbs is called at most once for a flow, except `flow_data`; the first two come from inside
+or a `SharedFlow` (many). Each of the rider's verbs is called at most once for a flow, except `flow_data`; the first two come from inside
 `buffer_updated`, so that the REGISTER leaves in the same segment as TLS 1.3's Finished.
 """
 

@@ -77,14 +77,14 @@ class Line:
         if opening is not None:
             opening.cancel()
             await asyncio.wait([opening])
+        if shared is not None:
+            await shared.leave(self)
         if flow is not None:
             self._drop("we left")
         self.pump()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if shared is not None:
-            await shared.leave(self)
         for dropped in self._dropped:
             await dropped.wait_closed()
 
@@ -159,8 +159,11 @@ class Line:
 
     def _drop(self, reason: str) -> None:
         flow, self._flow = self._flow, None
-        if flow is not None and self._shared is None:
+        if self._shared is not None:
+            flow = self._shared.part(self)
+        elif flow is not None:
             flow.close()
+        if flow is not None:
             # Not gone before its close_notify is answered or its limit is over: who leaves has to wait for it.
             self._dropped = [*(other for other in self._dropped if not other.is_closed), flow]
         self.account.flow_lost(FlowLost(reason), self._connector.loop.time(), datetime.now(UTC))

@@ -45,14 +45,12 @@ class Passenger(Protocol):
 
 
 class SharedFlow:
-    """The lines that share one flow, and the flow while there is one. The rider of that flow."""
+    """The lines that share one flow, from the first that joins to the end of the flow. The rider of that flow; used once."""
 
     def __init__(self, connector: Connector, target: Target, policy: Policy, limits: Limits) -> None:
         """Use `SharedFlow.of`."""
         self._connector = connector
-        self._target = target
-        self._policy = policy
-        self._limits = limits
+        self._key = (target, policy, limits)
         self._lines: dict[Account, Passenger] = {}
         self._opening: asyncio.Task[None] | None = None
         self._flow: Flow | None = None
@@ -63,14 +61,14 @@ class SharedFlow:
     @classmethod
     def of(cls, connector: Connector, target: Target, policy: Policy, limits: Limits) -> SharedFlow:
         """The one for all lines of a connector that want the same server, policy and limits."""
-        shared = _shared.setdefault(connector, {})
+        current = _current.setdefault(connector, {})
         key = (target, policy, limits)
-        if key not in shared:
-            shared[key] = cls(connector, target, policy, limits)
-        return shared[key]
+        if key not in current:
+            current[key] = cls(connector, target, policy, limits)
+        return current[key]
 
     def join(self, line: Passenger, steps: Steps | None) -> None:
-        """Take a line on, and open the flow where there is none. `steps` sees the handshake of the first line."""
+        """Take a line on, and open the flow where it is the first. `steps` sees the handshake of the first line."""
         if line.account in self._lines:
             return  # it changed its mind twice while the flow is being opened
         self._lines[line.account] = line
@@ -81,25 +79,34 @@ class SharedFlow:
         elif self._opening is None:
             self._opening = self._connector.loop.create_task(self._connect(steps))
 
-    async def leave(self, line: Passenger) -> None:
-        """Let a line go; the last one closes the flow and waits until it is closed."""
-        self._lines.pop(line.account, None)
+    def part(self, line: Passenger) -> Flow | None:
+        """Let a line go. The last one closes the flow, which is returned, so that it can be waited for."""
+        if self._lines.pop(line.account, None) is None:
+            return None
         self._trunk.dismiss(line.account)
         if self._lines:
-            return
-        if self._opening is not None:
-            self._opening.cancel()
-            await asyncio.wait([self._opening])
+            return None
         flow = self._flow
         self._end()
+        if self._opening is not None:
+            self._opening.cancel()
         if flow is not None:
             flow.close()
+        return flow
+
+    async def leave(self, line: Passenger) -> None:
+        """Let a line go, and wait until what goes with it is closed."""
+        flow = self.part(line)
+        if not self._lines and self._opening is not None:
+            await asyncio.wait([self._opening])
+        if flow is not None:
             await flow.wait_closed()
 
     # The rider of the flow
 
     def flow_negotiating(self, flow: Flow) -> None:
-        self._flow = flow
+        if self._lines:
+            self._flow = flow
         for line in list(self._lines.values()):
             line.flow_negotiating(flow)
 
@@ -128,13 +135,10 @@ class SharedFlow:
 
     async def _connect(self, steps: Steps | None) -> None:
         try:
-            await self._connector.open(self, self._target, self._policy, self._limits, steps)
+            await self._connector.open(self, *self._key, steps)
         except SipsuaError as error:
-            self._opening = None
             for line in self._end():
                 line.flow_unreachable(error)
-        finally:
-            self._opening = None
 
     def _admit(self, line: Passenger, flow: Flow, negotiated: Negotiated) -> None:
         line.flow_opened(flow, negotiated)
@@ -164,16 +168,17 @@ class SharedFlow:
         self._pump()
 
     def _end(self) -> list[Passenger]:
-        """No flow; the lines that were on it, which join again for the next one."""
+        """No flow any more; the lines that were on it. Who wants a flow again joins another."""
         lines = list(self._lines.values())
         self._lines.clear()
         self._flow = None
-        self._negotiated = None
-        self._trunk = Trunk()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        current = _current.get(self._connector, {})
+        if current.get(self._key) is self:
+            del current[self._key]
         return lines
 
 
-_shared: WeakKeyDictionary[Connector, dict[tuple[Target, Policy, Limits], SharedFlow]] = WeakKeyDictionary()
+_current: WeakKeyDictionary[Connector, dict[tuple[Target, Policy, Limits], SharedFlow]] = WeakKeyDictionary()

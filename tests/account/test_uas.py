@@ -63,7 +63,7 @@ def test_options_is_answered_with_what_we_can_do(pair: AccountPair) -> None:
     response = answered(pair, request())
     assert (response.status, response.reason) == (200, "OK")
     assert response.tokens("allow") == list(GENERIC.allow)
-    assert response.first("accept") == "application/sdp"
+    assert response.first("accept") == ""
     assert response.first("accept-encoding") == "identity"
     assert response.first("accept-language") == "en"
     assert response.first("supported") == ""
@@ -75,6 +75,7 @@ def test_options_is_answered_with_what_we_can_do(pair: AccountPair) -> None:
 def test_options_to_a_yealink_shows_the_phone_s_lists(phone: AccountPair) -> None:
     response = answered(phone, request())
     assert response.tokens("allow") == list(YEALINK.allow)
+    assert response.first("accept") == "application/sdp"
     assert response.first("allow-events") == "talk,hold,conference,refer,check-sync"
     assert response.first("user-agent") == YEALINK.user_agent
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from functools import partial
+from itertools import repeat
 
 import pytest
 
@@ -14,8 +15,9 @@ from sipsua.errors import CredentialsRefused
 from sipsua.events import Event, FlowClosed, Registered, RegistrationFailed
 from sipsua.net.connect import Connector
 from sipsua.net.line import Line
-from sipsua.testing.misbehaviour import Then
+from sipsua.testing.misbehaviour import Step, Then
 from sipsua.testing.pbx import PocketPbx
+from sipsua.testing.pki import CertificateAuthority
 from sipsua.trust.policy import Policy
 from sipsua.trust.store import TrustList
 
@@ -27,9 +29,9 @@ def users(count: int) -> dict[str, str]:
 class Phones:
     """Lines on one trunk, and what they told."""
 
-    def __init__(self, pbx: PocketPbx, count: int, **changes: object) -> None:
+    def __init__(self, pbx: PocketPbx, count: int, ca_pem: bytes = b"", **changes: object) -> None:
         connector = Connector()
-        policy = Policy(anchors=TrustList.from_pem(pbx.ca_pem))
+        policy = Policy(anchors=TrustList.from_pem(ca_pem or pbx.ca_pem))
         self.events: dict[str, list[Event]] = {user: [] for user in users(count)}
         self._changed = asyncio.Event()
         self.lines = {
@@ -168,3 +170,39 @@ async def test_trunk_pings_once_for_all_and_gives_a_dead_flow_up() -> None:
         await phones.until(FlowClosed, 3)
         assert phones.count(FlowClosed) == 3
         await phones.close()
+
+
+@pytest.mark.asyncio
+async def test_redirect_moves_the_lines_to_a_flow_to_the_other_server_and_closes_the_first() -> None:
+    authority = CertificateAuthority()
+    certificate = authority.issue("127.0.0.1")
+    async with (
+        PocketPbx(users(3), certificate=certificate) as first,
+        PocketPbx(users(3), certificate=certificate) as second,
+    ):
+        moved = Step(status=302, headers=(("Contact", f"<sips:127.0.0.1:{second.port}>"),))
+        first.script(None, repeat(moved))
+        phones = Phones(first, 3, ca_pem=authority.pem)
+        phones.register()
+        await phones.until(Registered, 3)
+        assert len(second.bindings) == 3
+        assert len(second.flows) == 1
+        await first.until(lambda: not first.flows)
+        await phones.close()
+        await second.until(lambda: not second.flows)
+
+
+@pytest.mark.asyncio
+async def test_line_that_gives_its_flow_up_joins_again_without_disturbing_the_others() -> None:
+    async with PocketPbx(users(2)) as pbx:
+        phones = Phones(pbx, 2)
+        phones.register()
+        await phones.until(Registered, 2)
+        leaver = phones.lines["1000"]
+        leaver.account.drop_flow("as after Timer F")
+        leaver.pump()
+        await phones.until(Registered, 3)
+        assert sum(isinstance(event, FlowClosed) for event in phones.events["1001"]) == 0
+        assert len(pbx.flows) == 1
+        await phones.close()
+        await pbx.until(lambda: not pbx.flows)
