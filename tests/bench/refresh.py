@@ -9,12 +9,11 @@ from __future__ import annotations
 import time
 from functools import partial
 
-from tests.bench.codec import refresh_sip
-
 from sipsua.events import Registered
 from sipsua.net.tls import TlsPipe, client_context, server_context
 from sipsua.testing.pbx_process import PbxProcess
 from sipsua.testing.pki import CertificateAuthority
+from tests.bench.codec import refresh_cost
 from tests.bench.phones import Phones, cpu, policy, run, users
 from tests.bench.table import Row
 
@@ -82,7 +81,7 @@ def bench() -> list[Row]:
         with PbxProcess(users(PHONES), reuse_nonces=not challenged) as pbx:
             whole = partial(_whole, pbx.port, pbx.ca_pem)
             loop, fast = run(whole, fast=False), run(whole, fast=True)
-        sip = refresh_sip(challenged)
+        sip = refresh_cost(challenged)
         tls = _tls(sizes)
         rows += [
             Row(f"{what}, asyncio's loop", loop, "µs", budget="≤ 110 µs"),
