@@ -33,7 +33,7 @@ class Token:
     def make(self, dice: Dice) -> str:
         """A fresh identifier."""
         number = dice(self.bits)
-        return str(number) if self.decimal else f"{number:0{self.bits // 4}x}"
+        return str(number) if self.decimal else f"{number:x}".zfill(self.bits // 4)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """Digest authentication: a challenge read, a password proven without being sent, and the same from the server's side.
 
 Each phone answers a challenge at least once an hour and, where the server lets it, uses the nonce again for many
-requests. So what stays the same for one nonce (the hash of the password, the text of the header field around the
-changing values) is made when a challenge is adopted, and one more request costs two hashes and one string. Servers
+requests. So what stays the same for one server (the hash of the password, the text of the header field around the
+changing values, the hash of method and URI) is made once, and one more request costs one hash and one string. Servers
 differ most in how they say no: some mark an old nonce as stale, some do not, and only the request that was challenged
 tells an old nonce from a wrong password.
 
@@ -210,7 +210,10 @@ class DigestClient:
     """
 
     __slots__ = (
+        "_a1",
         "_a1_hashes",
+        "_a2",
+        "_a2_hash",
         "_aged_nonce",
         "_algorithm",
         "_challenge",
@@ -219,7 +222,7 @@ class DigestClient:
         "_password",
         "_prefix",
         "_qop",
-        "_session_a1",
+        "_sent",
         "_session_cnonce",
         "_template",
         "username",
@@ -257,9 +260,11 @@ class DigestClient:
         self._count = 0
         self._aged_nonce: str | None = None
         self._session_cnonce: str | None = None
-        self._session_a1 = ""
+        self._a1 = ""
+        self._a2 = self._a2_hash = ""
         self._prefix = ""
         self._template = ""
+        self._sent: str | None = None
 
     def __repr__(self) -> str:
         return f"DigestClient(username={self.username!r})"
@@ -274,14 +279,17 @@ class DigestClient:
 
         Raises Misuse for a challenge that is not `is_known`.
         """
-        algorithm = _algorithm(challenge.algorithm)
-        if algorithm is None or not challenge.is_known:
-            raise Misuse(f"no answer to algorithm {challenge.algorithm!r} and qop {challenge.qop!r} is known here")
-        self._algorithm = algorithm
-        # A session algorithm needs the cnonce and so the qop (RFC 3261 section 22.4), whose default is auth (RFC 8760).
-        offered = challenge.qop or (("auth",) if algorithm.is_session else ())
-        self._qop = "auth" if "auth" in offered else "auth-int" if offered else ""
-        self._session_cnonce = None
+        known = self._challenge
+        if (
+            known is None
+            or self._session_cnonce is not None
+            or challenge.realm != known.realm
+            or challenge.algorithm != known.algorithm
+            or challenge.qop != known.qop
+            or challenge.userhash != known.userhash
+            or (challenge.opaque is None) != (known.opaque is None)
+        ):
+            self._prepare(challenge)
         self._adopt(challenge)
 
     def authorize(self, method: str, uri: str, body: bytes, cnonce: str) -> str:
@@ -295,21 +303,31 @@ class DigestClient:
         """
         if self._challenge is None:
             raise Misuse("there is no challenge to answer yet", fix="call answer() with the server's challenge first")
-        hash_of = self._algorithm.hash
+        challenge, hash_of = self._challenge, self._algorithm.hash
         self._count += 1
         if self._count > 1:
-            self._aged_nonce = self._challenge.nonce
+            self._aged_nonce = challenge.nonce
         if self._algorithm.is_session:
             if self._session_cnonce is None:
                 self._session_cnonce = cnonce
-                self._session_a1 = hash_of(_encode(f"{self._prefix}{cnonce}"))
-                self._prefix = f"{self._session_a1}:{_unescape(self._challenge.nonce)}:"
+                self._a1 = hash_of(_encode(f"{self._prefix}{cnonce}"))
+                self._prefix = f"{self._a1}:{_unescape(challenge.nonce)}:"
             cnonce = self._session_cnonce
         a2 = f"{method}:{uri}:{hash_of(body)}" if self._qop == "auth-int" else f"{method}:{uri}"
+        if a2 != self._a2:
+            self._a2, self._a2_hash = a2, hash_of(_encode(a2))
         nc = f"{self._count:08x}"
         middle = f"{nc}:{cnonce}:{self._qop}:" if self._qop else ""
-        response = hash_of(_encode(f"{self._prefix}{middle}{hash_of(_encode(a2))}"))
-        return self._template % {"uri": uri, "response": response, "cnonce": cnonce, "nc": nc}
+        response = hash_of(_encode(f"{self._prefix}{middle}{self._a2_hash}"))
+        self._sent = self._template % {
+            "nonce": challenge.nonce,
+            "opaque": challenge.opaque,
+            "uri": uri,
+            "response": response,
+            "cnonce": cnonce,
+            "nc": nc,
+        }
+        return self._sent
 
     def next_nonce(self, authentication_info: str) -> bool:
         """Adopt the `nextnonce` of an Authentication-Info value (RFC 7616 section 3.5); False where it holds none.
@@ -340,13 +358,16 @@ class DigestClient:
         """
         if sent is None or challenge.stale:
             return False
-        answered = Credentials.parse(sent)
-        if answered.realm != _unescape(challenge.realm):
+        aged = None if self._aged_nonce is None else _unescape(self._aged_nonce)
+        if sent == self._sent and self._challenge is not None:
+            # What `authorize` gave last, and nothing was adopted since: what it answers need not be read back.
+            realm, nonce, again = _unescape(self._challenge.realm), _unescape(self._challenge.nonce), self._count > 1
+        else:
+            answered = Credentials.parse(sent)
+            realm, nonce, again = answered.realm, answered.nonce, answered.nc not in (None, "00000001")
+        if realm != _unescape(challenge.realm):
             return False
-        if answered.nonce == _unescape(challenge.nonce):
-            return True
-        aged = self._aged_nonce is not None and answered.nonce == _unescape(self._aged_nonce)
-        return not aged and answered.nc in (None, "00000001")
+        return nonce == _unescape(challenge.nonce) or not (again or nonce == aged)
 
     def verify_rspauth(self, authentication_info: str, sent: str, body: bytes) -> bool:
         """Whether the server proves in Authentication-Info that it knows the password too (RFC 7616 section 3.5).
@@ -365,38 +386,50 @@ class DigestClient:
         ):
             return False
         if algorithm.is_session and answered.cnonce == self._session_cnonce:
-            a1 = self._session_a1
+            a1 = self._a1
         else:
-            a1 = _session(algorithm, self._a1(algorithm, answered.realm), answered)
+            a1 = _session(algorithm, self._hash_a1(algorithm, answered.realm), answered)
         return _same(_response(algorithm, a1, answered, "", body), info.rspauth or "")
 
-    def _a1(self, algorithm: _Algorithm, realm: str) -> str:
+    def _hash_a1(self, algorithm: _Algorithm, realm: str) -> str:
         key = (realm, algorithm.name)
         if key not in self._a1_hashes:
             self._a1_hashes[key] = algorithm.hash(_encode(f"{self.username}:{realm}:{self._password}"))
         return self._a1_hashes[key]
 
     def _adopt(self, challenge: Challenge) -> None:
-        """Take `challenge` as the one to answer, and make all that stays the same as long as its nonce is used."""
+        """Take `challenge`, which differs in its nonce from what was prepared for, as the one to answer."""
         self._challenge = challenge
         self._count = 0
+        self._sent = None
+        self._prefix = f"{self._a1}:{_unescape(challenge.nonce)}:"
+
+    def _prepare(self, challenge: Challenge) -> None:
+        """Make all that stays the same as long as a server's challenges differ in nonce and opaque only."""
+        algorithm = _algorithm(challenge.algorithm)
+        if algorithm is None or not challenge.is_known:
+            raise Misuse(f"no answer to algorithm {challenge.algorithm!r} and qop {challenge.qop!r} is known here")
+        self._algorithm = algorithm
+        # A session algorithm needs the cnonce and so the qop (RFC 3261 section 22.4), whose default is auth (RFC 8760).
+        offered = challenge.qop or (("auth",) if algorithm.is_session else ())
+        self._qop = "auth" if "auth" in offered else "auth-int" if offered else ""
+        self._session_cnonce = None
         realm = _unescape(challenge.realm)
-        a1 = self._session_a1 if self._session_cnonce is not None else self._a1(self._algorithm, realm)
-        self._prefix = f"{a1}:{_unescape(challenge.nonce)}:"
+        self._a1 = self._hash_a1(algorithm, realm)
+        self._a2 = ""
         userhash = challenge.userhash and "userhash" in self._order
-        username = self._algorithm.hash(_encode(f"{self.username}:{realm}")) if userhash else _escape(self.username)
+        username = algorithm.hash(_encode(f"{self.username}:{realm}")) if userhash else _escape(self.username)
         written = {
             "username": f'"{username}"',
             "realm": f'"{challenge.realm}"',
-            "nonce": f'"{challenge.nonce}"',
             "algorithm": challenge.algorithm,
-            "opaque": None if challenge.opaque is None else f'"{challenge.opaque}"',
             "qop": self._qop or None,
             "userhash": "true" if userhash else None,
         }
+        quoted = {"nonce", "uri", "response", *(("opaque",) if challenge.opaque is not None else ())}
         pieces = []
         for name in self._order:
-            if name in ("uri", "response") or (name == "cnonce" and self._qop):
+            if name in quoted or (name == "cnonce" and self._qop):
                 pieces.append(f'{name}="%({name})s"')
             elif name == "nc" and self._qop:
                 pieces.append("nc=%(nc)s")
@@ -445,8 +478,13 @@ class _Algorithm(NamedTuple):
     is_session: bool
 
 
+_MD5 = hashlib.md5(usedforsecurity=False)
+
+
 def _md5(data: bytes) -> str:
-    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+    started = _MD5.copy()  # OpenSSL looks an algorithm up by its name for each new one, which takes longer than to hash
+    started.update(data)
+    return started.hexdigest()
 
 
 def _sha256(data: bytes) -> str:
@@ -469,6 +507,7 @@ _item = re.compile(
     rf"[\s,]*+(?:({_TOKEN})[ \t]++(?=[^\s=,]))?"  # a scheme, where a new challenge begins
     rf'(?:({_TOKEN})\s*+=\s*+(?:"((?:[^"\\\r\n\0]++|\\[^\r\n\0])*+)"|([^\s",]*+))|([^\s",]++))\s*+(?:,|$)'
 ).match
+_plain_items = re.compile(rf'(?:^Digest |, ?+)({_TOKEN})=(?:"([^"\\\r\n\0]*+)"|([^\s",\\]++))|.++', re.DOTALL).findall
 _escape_pair = re.compile(r"\\(.)", re.DOTALL).sub
 
 
@@ -477,6 +516,12 @@ def _read(value: str, what: str) -> list[tuple[str, dict[str, str]]]:
 
     Values are in the form in which they stand between quotes, whether they were quoted or not.
     """
+    items = _plain_items(value)
+    if items and items[-1][0] and value.startswith("Digest "):
+        # What nearly every peer writes, one Digest with nothing odd: the last match would take all that is anything else.
+        plain = {name.lower(): quoted or bare for name, quoted, bare in items}
+        if len(plain) == len(items):
+            return [("digest", plain)]
     groups: list[tuple[str, dict[str, str]]] = []
     fields: dict[str, str] = {}
     value = value.rstrip(" \t\r\n,")

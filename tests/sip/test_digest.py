@@ -196,6 +196,30 @@ def test_realm_nonce_and_opaque_go_back_as_they_came() -> None:
     assert verify(Credentials.parse(sent), a1, "REGISTER", b"")
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        PLAIN._replace(nonce="%s\\\\"),
+        PLAIN._replace(nonce="other", stale=True),
+        PLAIN._replace(realm="elsewhere"),
+        PLAIN._replace(algorithm="MD5"),
+        PLAIN._replace(algorithm="SHA-256"),
+        PLAIN._replace(algorithm="MD5-sess"),
+        PLAIN._replace(qop=()),
+        PLAIN._replace(qop=("auth-int",)),
+        PLAIN._replace(opaque="%(nc)s"),
+        PLAIN._replace(opaque=""),
+        PLAIN._replace(userhash=True),
+    ],
+)
+def test_a_client_answers_each_new_challenge_as_one_that_knew_no_other(other: Challenge) -> None:
+    client = answering(PLAIN)
+    for challenge in (PLAIN, other, PLAIN, other, other):
+        client.answer(challenge)
+        assert register(client) == register(answering(challenge))
+        assert client.authorize("REGISTER", "sip:b", b"", "1") != register(client, "1")
+
+
 def test_password_is_in_no_repr() -> None:
     client = answering(PLAIN, password="hunter2")
     register(client)
@@ -290,6 +314,15 @@ def test_outdated_nextnonce_is_no_refusal() -> None:
     assert not client.is_refusal(PLAIN._replace(nonce="other"), sent)
 
 
+def test_a_refusal_is_told_by_the_value_that_was_sent_whatever_was_adopted_since() -> None:
+    client = answering(PLAIN)
+    sent = register(client)
+    client.answer(PLAIN._replace(nonce="other"))
+    assert client.is_refusal(PLAIN._replace(nonce="third"), sent)
+    register(client)
+    assert client.is_refusal(PLAIN, sent)
+
+
 def test_challenge_of_another_realm_is_no_refusal() -> None:
     client = answering(PLAIN)
     assert not client.is_refusal(PLAIN._replace(realm="proxy", nonce="other"), register(client))
@@ -344,6 +377,21 @@ def test_tokens_without_quotes_and_quotes_around_tokens_are_taken() -> None:
         'Digest realm=asterisk, nonce=dGVzdA==, algorithm="MD5", qop=auth, stale="true", opaque='
     )
     assert challenge == Challenge("asterisk", "dGVzdA==", "MD5", ("auth",), "", True)
+
+
+@pytest.mark.parametrize(
+    ("plain", "odd"),
+    [
+        ('Digest realm="r", nonce="n="', 'digest realm="r", nonce="n=",'),
+        ('Digest realm="",nonce="n,m",QOP="auth"', 'Digest  realm = "", nonce="n,m" , qop="auth"'),
+        (
+            "Digest realm=r, nonce=a==, stale=TRUE, Algorithm=MD5",
+            'DIGEST realm="r", nonce="a==", stale=TRUE, algorithm=MD5',
+        ),
+    ],
+)
+def test_a_plain_challenge_is_read_as_one_that_is_written_oddly(plain: str, odd: str) -> None:
+    assert Challenge.parse(plain) == Challenge.parse(odd)
 
 
 def test_backslash_in_a_token_without_quotes_stays_a_backslash() -> None:
