@@ -30,8 +30,8 @@ pytestmark = pytest.mark.interop
 
 SIPSUA = str(Path(sys.executable).with_name("sipsua"))
 PASSWORD = "Sesam-0effne-Dich-7"
-MARGIN = 12.0
-"""Seconds beyond --timeout and --keep until a process counts as hung: to start on a busy machine, and two to leave."""
+MARGIN = 20.0
+"""Seconds beyond --timeout and --keep until a process counts as hung: two to leave, the rest to start on a busy machine."""
 
 
 class Command:
@@ -40,6 +40,7 @@ class Command:
     def __init__(self, directory: Path, arguments: tuple[object, ...], limit: float, password: str) -> None:
         self._out, self._err = directory / "out", directory / "err"
         self._secrets = {PASSWORD, password}
+        self._limit = limit
         self._deadline = time.monotonic() + limit
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self._process = subprocess.Popen(
@@ -60,9 +61,11 @@ class Command:
     @property
     def running(self) -> bool:
         """Whether it still runs; raises TimeoutExpired where it runs too long."""
+        if self._process.poll() is not None:
+            return False
         if time.monotonic() > self._deadline:
-            raise subprocess.TimeoutExpired(self._process.args, self._deadline, stderr=self._err.read_bytes())
-        return self._process.poll() is None
+            raise subprocess.TimeoutExpired(self._process.args, self._limit, stderr=self._err.read_bytes())
+        return True
 
     def interrupt(self) -> None:
         """What Ctrl-C does."""
@@ -189,7 +192,7 @@ def test_phone_registers_in_every_way_and_leaves_no_binding(
     registrar: Callable[..., Kamailio], start: Start, subtests: pytest.Subtests
 ) -> None:
     odd, quoted = "+49.30-12_34!~*'(&=$,;?x/)", 'a"b\\c$d é%s'
-    pbx = registrar(users={str(user): PASSWORD for user in range(1000, 1007)} | {odd: quoted})
+    pbx = registrar(users={str(user): PASSWORD for user in range(1000, 1006)} | {odd: quoted})
     generic, yealink = "sipsua", "Yealink SIP-T46S 66.85.0.5"
     ways: list[tuple[str, str, tuple[str, ...], str, str]] = [
         # user, URI, options, TLS, User-Agent
@@ -197,10 +200,9 @@ def test_phone_registers_in_every_way_and_leaves_no_binding(
         ("1001", sip(pbx, "1001"), ("--tls", "1.2"), "TLSv1.2", generic),
         ("1002", sips(pbx, "1002"), ("--tls", "1.2", "--persona", "yealink"), "TLSv1.2", yealink),
         ("1003", sip(pbx, "1003"), ("--tls", "1.3", "--persona", "yealink"), "TLSv1.3", yealink),
-        ("1004", sips(pbx, "1004", "localhost"), ("--user-agent", "Desk 1"), "TLSv1.3", "Desk 1"),
+        ("1004", sips(pbx, "1004", "localhost"), ("--names", "rfc9525", "--expires", "60"), "TLSv1.3", generic),
         ("1005", "sips:1005@sip.example.com", ("--server", f"localhost:{pbx.port}"), "TLSv1.3", generic),
-        ("1006", sip(pbx, "1006", "localhost"), ("--names", "rfc9525", "--expires", "60"), "TLSv1.3", generic),
-        (odd, sip(pbx, odd), (), "TLSv1.3", generic),
+        (odd, sip(pbx, odd), ("--user-agent", "Desk 1"), "TLSv1.3", "Desk 1"),
     ]
     commands = [
         start(uri, *options, password=pbx.users[user], keep=1.5) for user, uri, options, _protocol, _agent in ways
@@ -325,6 +327,16 @@ def test_interrupted_phone_takes_its_binding_away(registrar: Callable[..., Kamai
     assert eventually(lambda: not pbx.flows())
 
 
+def test_phone_interrupted_in_mid_handshake_ends_at_once(start: Start) -> None:
+    with broken_servers.silent() as server:
+        command = start(sips(server))
+        assert eventually(lambda: server.visits and server.visits[0].received)
+        command.interrupt()
+        assert command.end().code == 130
+    assert command.report["error"]["code"] == "interrupted"
+    assert server.visits[0].ended == "closed"
+
+
 def test_untrusted_root_and_expired_certificate_are_10_with_the_right_alert(
     registrar: Callable[..., Kamailio], start: Start, authority: CertificateAuthority, tmp_path: Path
 ) -> None:
@@ -426,7 +438,7 @@ def test_plain_text_port_of_kamailio_is_12(
     monkeypatch.setattr(tests.interop.kamailio, "TEMPLATE", both)
     registrar()
     # Kamailio waits for the line's end that a ClientHello does not have.
-    command = start(f"sips:1000@127.0.0.1:{port}", timeout=1)
+    command = start(f"sips:1000@127.0.0.1:{port}", timeout=2)
     what, fix = failed(command, 12, "handshake_failed", "refused")
     assert f"127.0.0.1:{port} did not finish the TLS handshake within" in what
     assert "its TLS port" in fix
@@ -449,22 +461,24 @@ def test_broken_server_is_told_and_nothing_hangs(
 ) -> None:
     files = server_files
     late = "did not finish the TLS handshake within"
+    hung = {"refused", "negotiating"}  # on a busy machine --timeout may strike before the handshake's own limit
     table: list[tuple[str, BrokenServer, float, set[int], str, set[str]]] = [
         # name, server, --timeout, exit codes, words of the cause, the padlock at the end
+        # first those that take their time
+        ("TLS, silence", broken_servers.tls_then_silence(files), 3, {16}, "did not answer REGISTER", {"locked"}),
+        ("silent", broken_servers.silent(), 2, {12}, late, hung),
+        ("stops", broken_servers.stops_in_handshake(files), 2, {12}, late, hung),
+        ("an octet a second", broken_servers.one_octet_at_a_time(files), 2, {12}, late, hung),
         ("plain SIP", broken_servers.plain_sip(), 20, {12}, "does not speak TLS on this port but SIP", {"refused"}),
         ("plain HTTP", broken_servers.plain_http(), 20, {12}, "does not speak TLS on this port but HTTP", {"refused"}),
-        ("silent", broken_servers.silent(), 1, {12}, late, {"refused"}),
         ("closes", broken_servers.closes_at_once(), 20, {12}, "instead of beginning a TLS handshake", {"refused"}),
         # The reset may come before connect() has returned; then there was no connection.
         ("resets", broken_servers.resets_at_accept(), 20, {12, 13}, "reset", {"refused", "open"}),
         ("resets later", broken_servers.resets_after_client_hello(), 20, {12}, "reset the connection", {"refused"}),
-        ("stops", broken_servers.stops_in_handshake(files), 1, {12}, late, {"refused"}),
-        ("an octet a second", broken_servers.one_octet_at_a_time(files), 1, {12}, late, {"refused"}),
         ("garbage", broken_servers.tls_then_garbage(files), 20, {18}, "this is not SIP", {"open"}),
         ("broken record", broken_servers.tls_then_broken_record(files), 20, {18}, "is no TLS record", {"open"}),
         ("close_notify", broken_servers.tls_then_close(files), 20, {18}, "closed the flow", {"open"}),
         ("FIN", broken_servers.tls_then_close(files, notify=False), 20, {18}, "without a word in TLS", {"open"}),
-        ("TLS, silence", broken_servers.tls_then_silence(files), 4, {16}, "did not answer REGISTER", {"locked"}),
     ]
     kinds = {12: "handshake_failed", 13: "unreachable", 16: "no_answer", 18: "flow_lost"}
     with ExitStack() as stack:
