@@ -120,7 +120,10 @@ def strongest(challenges: Iterable[Challenge]) -> Challenge | None:
     server's preference, "unless a local policy dictates otherwise": this is that policy, for a server may list MD5
     first by mistake.
     """
-    return max((c for c in challenges if c.is_known), key=lambda c: _known(c.algorithm).strength, default=None)
+    known = [challenge for challenge in challenges if challenge.is_known]
+    if len(known) < 2:
+        return known[0] if known else None
+    return max(known, key=lambda challenge: _known(challenge.algorithm).strength)
 
 
 class Credentials(NamedTuple):

@@ -78,6 +78,8 @@ class Framer:
         """
         buffer, at = self._buffer, self._at
         if self._head is None:
+            if at == len(buffer):
+                return None
             if buffer[at : at + 1] == b"\r":
                 return self._keep_alive()
             end = buffer.find(b"\r\n\r\n", self._scanned)
@@ -97,15 +99,14 @@ class Framer:
             except MalformedMessage:
                 self.broken = message
                 raise
-            at = self._at = end + 4
-            self._head = message
-            self._needed = length
+            at = end + 4
         else:
-            message = self._head
-        end = at + self._needed
+            message, length = self._head, self._needed
+        end = at + length
         if len(buffer) < end:
+            self._at, self._head, self._needed = at, message, length
             return None
-        if self._needed:
+        if length:
             message.body = bytes(buffer[at:end])
         self._head = None
         self._consume(end)
@@ -135,8 +136,6 @@ class Framer:
     def _look_at_beginning(self) -> None:
         """Tell early that these bytes will never be SIP, instead of waiting for an empty line that does not come."""
         buffer, at = self._buffer, self._at
-        if at == len(buffer):
-            return
         if len(buffer) - at > MAX_HEAD + 3:  # the last three may be the beginning of the empty line
             raise MalformedMessage(f"header section of more than {MAX_HEAD} bytes", status=513, fatal=True)
         if self._scanned - at > _BEGINNING:

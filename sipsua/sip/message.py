@@ -379,8 +379,9 @@ def _parse_start_line(line: str) -> Request | Response:
     match = _STATUS_LINE.fullmatch(line)
     if match is not None:
         version, code, reason = match.groups()
-        response = Response(int(code) if len(code) == 3 else 0, reason or "", version=version.upper())
-        if not 100 <= response.status <= 699:
+        status = int(code) if len(code) == 3 else 0
+        response = Response(status, reason or "", (), b"", version.upper())
+        if not 100 <= status <= 699:
             response.defect = MalformedMessage(f"{code[:20]} is no status code")
         return response
     match = _REQUEST_LINE.fullmatch(line)

@@ -265,18 +265,19 @@ class Transactions:
             raise response.defect
         if response.version != "SIP/2.0":
             raise MalformedMessage(f"{response.version} is not SIP/2.0")
-        vias = response.index.get("via", ())
+        index = response.index
+        vias = index.get("via", ())
         own = _OWN_VIA(vias[0]) if len(vias) == 1 else None
         if own is None and len(response.values("via")) > 1:
             raise MalformedMessage("it has more than one Via: it was not meant for us")
         transaction = self._clients.get(own[1] if own is not None else response.via.branch)
-        number, _, method = response.required("cseq").partition(" ")
+        number, _, method = index.get("cseq", ("",))[0].partition(" ")
         if transaction is None or method != transaction.method or not number.isdigit():
             method = response.cseq.method
             if transaction is None or method != transaction.method:
                 return None
         outcome = transaction.receive(response.status, now)
-        if transaction.state is State.TERMINATED:
+        if transaction.deadline is None:
             del self._clients[transaction.branch]
         return transaction if outcome is Outcome.DELIVER else None
 
