@@ -23,7 +23,7 @@ def granted(response: Response, contact: str, asked: int) -> int:
     """
     values = response.index.get("contact", ())
     if len(values) == 1 and values[0].startswith(contact) and (plain := _EXPIRES.match(values[0], len(contact))):
-        # What nearly every registrar answers to a phone's only binding.
+        # What nearly every registrar answers to a phone's only binding; Kamailio adds where the request came from.
         return int(plain[1])
     mine = contact[1:-1]
     bindings = _contacts(response)
@@ -89,7 +89,7 @@ def _printable(text: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
-_EXPIRES = re.compile(r";expires=([0-9]{1,9})\Z")
+_EXPIRES = re.compile(r";expires=([0-9]{1,9})(?:;[^,]*+)?+\Z")
 _QVALUE = re.compile(r"[01](?:\.[0-9]{0,3})?\Z")
 
 _FIXES = {

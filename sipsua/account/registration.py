@@ -166,6 +166,10 @@ MAX_ROUNDS = 6
 """Requests of one attempt: a challenge of registrar and proxy each, a stale nonce, a 423 and a redirect fit; a server that asks for
 more is going round in circles."""
 
+MAX_RETRY_AFTER = 86_400
+"""The longest Retry-After that is waited for, in seconds: the field can say 136 years, and a phone that one wrong answer silences for
+longer than a day looks broken to everyone; a server that means it says so again."""
+
 _TEMPORARY = frozenset({408, 430, 480, 486, 491, 494})
 """Answers below 500 that may be other ones later (430 is RFC 5626's Flow Failed)."""
 
@@ -336,7 +340,7 @@ class Registration:
         elif 300 <= status < 400:
             given, error = self._follow(response)
         else:
-            self._retry_after = response.retry_after or 0
+            self._retry_after = min(response.retry_after or 0, MAX_RETRY_AFTER)
             temporary = 500 <= status < 600 or status in _TEMPORARY
             return Input.UNAVAILABLE if temporary else Input.REFUSED, self._refusal(response)
         if error is None and self._rounds >= MAX_ROUNDS:

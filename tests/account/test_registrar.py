@@ -53,6 +53,8 @@ MakePair = Callable[..., AccountPair]
         ),
         (lambda mine: [("Contact", "<sips:alice@198.51.100.7:1>;expires=7200")], 3600),
         (lambda mine: [("Contact", f"{mine};expires=7200")], 7200),
+        (lambda mine: [("Contact", f'{mine};expires=240;received="sip:192.0.2.1:40000"')], 240),
+        (lambda mine: [("Contact", f'{mine};expires=7;received="sip:192.0.2.1", {mine};expires=240')], 240),
         (lambda mine: [("Contact", f"{mine};expires=soon"), ("Expires", "900")], 900),
         (lambda mine: [("Contact", '<sips:alice@x>;expires=9, "open'), ("Expires", "900")], 900),
         (lambda mine: [("Contact", "<mailto:alice@example.com>;expires=90"), ("Contact", f"{mine};expires=240")], 240),
@@ -66,6 +68,8 @@ MakePair = Callable[..., AccountPair]
             "rewritten-among-several",
             "rewritten-and-longer-than-asked",
             "longer-than-asked",
+            "received-behind-it",
+            "received-behind-it-and-ours-again",
             "malformed-time",
         ),
         *("list-that-cannot-be-read", "other-scheme-beside-ours", "uri-that-cannot-be-read"),
@@ -368,7 +372,16 @@ def test_a_refusal_that_time_may_mend_is_tried_again(make_pair: MakePair, status
 
 
 @pytest.mark.parametrize(
-    ("header", "least"), [("3600", 3600), ("120 (in maintenance);duration=60", 120), ("0", 30), ("1", 30), ("soon", 30)]
+    ("header", "least"),
+    [
+        ("3600", 3600),
+        ("120 (in maintenance);duration=60", 120),
+        ("0", 30),
+        ("1", 30),
+        ("soon", 30),
+        ("86401", 86_400),
+        ("4294967295", 86_400),
+    ],
 )
 def test_retry_after_makes_the_wait_longer_and_never_shorter(make_pair: MakePair, header: str, least: int) -> None:
     pair = make_pair(keep_alive=None)
