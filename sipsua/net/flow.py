@@ -20,6 +20,9 @@ from sipsua.errors import FlowLost, HandshakeFailed, SipsuaError
 from sipsua.events import Negotiated
 from sipsua.net.tls import TlsPipe
 
+MAX_UNREAD = 256 * 1024
+"""Bytes that may wait for the server to read them: more than a thousand answers. A server that lets more pile up is given up."""
+
 
 class Direction(StrEnum):
     """Which way bytes went."""
@@ -130,7 +133,7 @@ class Flow(asyncio.BufferedProtocol):
 
     def send(self, data: bytes) -> None:
         """Encrypt and send."""
-        if self._stage is not _Stage.OPEN:
+        if self._stage is not _Stage.OPEN or self._pipe.failure is not None:
             return
         if self._tap is not None:
             self._tap(Direction.SENT, data)
@@ -164,6 +167,7 @@ class Flow(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=MAX_UNREAD)
         self._rider.flow_negotiating(self)
         self._limit = self._loop.call_later(self._limits.handshake, self._handshake_late)
         self._began = self._loop.time()
@@ -195,10 +199,16 @@ class Flow(asyncio.BufferedProtocol):
             self._flush()
             self._end(pipe.failure)
         elif pipe.closed_by_peer:
+            pipe.close()  # the answer to a close_notify is ours (RFC 5246 section 7.2.1; RFC 8446 section 6.1 wants one, too)
+            self._flush()
             self._end(FlowLost(f"{self.target} closed the flow", fix="see its log; a server closes what it finds idle"))
         elif self._stage is _Stage.OPEN:
             # TLS answers by itself now and then (a key update): what it wants to say goes out even where the rider is silent.
             self._flush()
+
+    def pause_writing(self) -> None:
+        # Not here and now: this is called from the midst of what the rider sends.
+        self._loop.call_soon(self._give_up_reader)
 
     def eof_received(self) -> None:
         error = self._pipe.end()
@@ -254,13 +264,28 @@ class Flow(asyncio.BufferedProtocol):
     def _end(self, error: SipsuaError) -> None:
         """The flow ends here; the rider is told, unless it knows."""
         stage, self._stage = self._stage, _Stage.GONE
+        if self._limit is not None:
+            self._limit.cancel()
+            self._limit = None
         if self._transport is not None:
+            # It closes when all is written, and that is not up to us alone.
             self._transport.close()
+            self._limit = self._loop.call_later(self._limits.close, self._transport.abort)
         self._finish()
         if stage is _Stage.CONNECTED:
             self._rider.flow_failed(self, error)
         elif stage is _Stage.OPEN:
             self._rider.flow_lost(error if isinstance(error, FlowLost) else FlowLost(error.what, fix=error.fix))
+
+    def _give_up_reader(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+        self._end(
+            FlowLost(
+                f"{self.target} does not read what it is sent: {MAX_UNREAD // 1024} KiB wait",
+                fix="look at the server: it hangs, or asks faster than it listens",
+            )
+        )
 
     def _handshake_late(self) -> None:
         limit = self._limits.handshake

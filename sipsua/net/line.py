@@ -71,15 +71,14 @@ class Line:
 
         A binding that still stands is removed without waiting for the answer; `unregister` first where that matters.
         """
-        opening, shared, flow = self._opening, self._shared, self._flow
         self._closed = True
         self.unregister()
-        if opening is not None:
-            opening.cancel()
-            await asyncio.wait([opening])
-        if shared is not None:
-            await shared.leave(self)
-        if flow is not None:
+        if self._opening is not None:
+            self._opening.cancel()
+            await asyncio.wait([self._opening])
+        if self._shared is not None:
+            await self._shared.leave(self)
+        if self._flow is not None:
             self._drop("we left")
         self.pump()
         if self._timer is not None:
@@ -112,12 +111,12 @@ class Line:
         self.pump()
 
     def flow_failed(self, flow: Flow, error: SipsuaError) -> None:
-        self._flow = None
+        self._forget(self._flow)
         self.account.flow_failed(error, flow.pipe.verdict, self._connector.loop.time(), datetime.now(UTC))
         self.pump()
 
     def flow_lost(self, error: FlowLost) -> None:
-        self._flow = None
+        self._forget(self._flow)
         self.account.flow_lost(error, self._connector.loop.time(), datetime.now(UTC))
         self.pump()
 
@@ -158,15 +157,19 @@ class Line:
             self._shared.join(self, self._stepped if self._steps else None)
 
     def _drop(self, reason: str) -> None:
-        flow, self._flow = self._flow, None
+        flow = self._flow
         if self._shared is not None:
             flow = self._shared.part(self)
         elif flow is not None:
             flow.close()
-        if flow is not None:
-            # Not gone before its close_notify is answered or its limit is over: who leaves has to wait for it.
-            self._dropped = [*(other for other in self._dropped if not other.is_closed), flow]
+        self._forget(flow)
         self.account.flow_lost(FlowLost(reason), self._connector.loop.time(), datetime.now(UTC))
+
+    def _forget(self, flow: Flow | None) -> None:
+        """The account has no flow any more. The socket goes when close_notify is answered or its limit is over; who leaves waits."""
+        self._flow = None
+        if flow is not None:
+            self._dropped = [*(other for other in self._dropped if not other.is_closed), flow]
 
     async def _open(self) -> None:
         config = self.account.config

@@ -5,7 +5,8 @@
         print(ua.lock.state, ua.verdict.anchor)
 
 The account underneath goes on by itself: it refreshes, pings, and comes back after a lost flow. Leaving the block removes the binding,
-says close_notify and waits for both within the account's limits, whatever happened inside: no task, socket or binding is left behind.
+says close_notify and waits for both within the account's limits, whatever happened inside. No task and no socket is left behind; a
+binding only where the registrar could not be asked, because the flow was lost or no answer came.
 """
 
 from __future__ import annotations
@@ -14,32 +15,41 @@ import asyncio
 from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Self
+from weakref import WeakValueDictionary
 
 from sipsua.account.config import AccountConfig
 from sipsua.account.registration import State
-from sipsua.errors import Misuse, NoAnswer
+from sipsua.errors import Lost, Misuse, NoAnswer
 from sipsua.events import Event, Lock, Registered, RegistrationFailed, Unregistered, Verdict
 from sipsua.net.connect import Connector
 from sipsua.net.line import Line
 
+MAX_UNHEARD = 10_000
+"""Events that wait for a reader of `events()`: days of a phone's life. Who reads no more of them loses the oldest."""
+
 
 class UserAgent:
-    """One account on the wire. Used as an async context manager; all methods belong to the loop that entered it."""
+    """One account on the wire. Used as an async context manager, once; all methods belong to the loop that entered it.
+
+    The methods may be called side by side: they wait for the same events, and what one of them ends is told to the others.
+    """
 
     def __init__(self, config: AccountConfig, *, connector: Connector | None = None, steps: bool = False) -> None:
-        """`connector` is shared by phones that are to be paced together or share flows. `steps` adds `HandshakeStepped` events."""
+        """`connector` paces its phones and lets them share flows; one serves all of a loop by default. `steps` adds the messages of
+        each handshake to the events."""
         self.config = config
         self._connector = connector
         self._steps = steps
         self._line: Line | None = None
+        self._left = False
         self._binding: Registered | None = None
-        self._waiter: asyncio.Future[Event] | None = None
+        self._waiters: set[asyncio.Future[Event]] = set()
         self._listeners: list[asyncio.Queue[Event | None]] = []
 
     async def __aenter__(self) -> Self:
         if self._line is not None:
             raise Misuse("this user agent was entered before", fix="make a new one for each `async with`")
-        self._line = Line(self.config, self._connector or Connector(), self._take, steps=self._steps)
+        self._line = Line(self.config, self._connector or _shared_connector(), self._take, steps=self._steps)
         return self
 
     async def __aexit__(
@@ -47,10 +57,11 @@ class UserAgent:
     ) -> None:
         line = self._entered
         try:
-            if line.account.registration.state is not State.UNREGISTERED:
-                await self.unregister()
+            await self.unregister()
         finally:
+            self._left = True
             await line.close()
+            self._wake(Unregistered(None))
             for listener in self._listeners:
                 listener.put_nowait(None)
 
@@ -66,52 +77,63 @@ class UserAgent:
 
     @property
     def binding(self) -> Registered | None:
-        """The last answer of the registrar while our binding stands, else None."""
+        """The last answer of the registrar while our binding stands and is wanted, else None."""
         return self._binding
 
     async def register(self, within: float | None = None) -> Registered:
         """Register, and stay registered until `unregister` or the end of the block.
 
         Raises what went wrong at the first attempt, and then tries no more: `CertificateRefused`, `HandshakeFailed`, `Unreachable`,
-        `CredentialsRefused`, `Refused`, `FlowLost`, or `NoAnswer` after `within` seconds. Cancelled, it takes the wish back.
+        `CredentialsRefused`, `Refused`, `FlowLost`; `NoAnswer` after `within` seconds; `Lost` where the binding was unregistered
+        meanwhile. Cancelled, it takes the wish back, unless the binding stands already.
         """
-        line = self._entered
-        if self._binding is not None:
-            return self._binding
+        line = self._inside
+        registration = line.account.registration
         try:
             async with asyncio.timeout(within):
+                while registration.state is State.UNREGISTERING:
+                    await self._next_outcome()
+                if self._binding is not None:
+                    return self._binding
                 line.register()
-                event = await self._answer()
+                event = await self._next_outcome()
         except TimeoutError:
-            line.unregister()
+            self._withdraw()
             raise NoAnswer(f"not registered within {within:g} s", fix="see which step hangs with --trace") from None
         except BaseException:
-            line.unregister()
+            if self._binding is None:
+                self._withdraw()
             raise
+        if isinstance(event, Registered):
+            return event
         if isinstance(event, RegistrationFailed):
-            line.unregister()
+            self._withdraw()
             raise event.error
-        assert isinstance(event, Registered)
-        return event
+        raise Lost("unregistered before the binding stood", fix="register again where it is wanted after all")
 
     async def unregister(self) -> Unregistered:
         """Remove the binding; waits for the registrar's answer no longer than `config.limits.close`."""
-        line = self._entered
-        line.unregister()
-        if line.account.registration.state is State.UNREGISTERED:
+        registration = self._inside.account.registration
+        self._withdraw()
+        if registration.state is State.UNREGISTERED:
             return Unregistered(None)
         try:
             async with asyncio.timeout(self.config.limits.close):
-                while not isinstance(event := await self._answer(), Unregistered):
+                while not isinstance(event := await self._next_outcome(), Unregistered):
                     pass
         except TimeoutError:
             return Unregistered(None)
         return event
 
-    async def events(self) -> AsyncIterator[Event]:
-        """All events from now on, until the block is left."""
+    def events(self) -> AsyncIterator[Event]:
+        """All events from this call on, until the block is left."""
         queue: asyncio.Queue[Event | None] = asyncio.Queue()
+        if self._left:
+            queue.put_nowait(None)
         self._listeners.append(queue)
+        return self._listen(queue)
+
+    async def _listen(self, queue: asyncio.Queue[Event | None]) -> AsyncIterator[Event]:
         try:
             while (event := await queue.get()) is not None:
                 yield event
@@ -124,23 +146,55 @@ class UserAgent:
             raise Misuse("the user agent was not entered", fix="use it as `async with UserAgent(config) as ua:`")
         return self._line
 
-    async def _answer(self) -> Event:
+    @property
+    def _inside(self) -> Line:
+        if self._left:
+            raise Misuse("the user agent was left", fix="make a new one, and do it inside its `async with`")
+        return self._entered
+
+    def _withdraw(self) -> None:
+        """The binding is not wanted any more."""
+        self._binding = None
+        line = self._entered
+        line.unregister()
+        if line.account.registration.state is State.UNREGISTERED:
+            # Nothing was bound, so no event tells the others.
+            self._wake(Unregistered(None))
+
+    async def _next_outcome(self) -> Event:
         """The next event that ends a wish."""
-        self._waiter = asyncio.get_running_loop().create_future()
+        waiter: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
+        self._waiters.add(waiter)
         try:
-            return await self._waiter
+            return await waiter
         finally:
-            self._waiter = None
+            self._waiters.discard(waiter)
+
+    def _wake(self, event: Event) -> None:
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(event)
 
     def _take(self, event: Event) -> None:
         """The sink of the account."""
-        if isinstance(event, Registered):
-            self._binding = event
-        elif isinstance(event, RegistrationFailed | Unregistered):
-            self._binding = None
         for listener in self._listeners:
+            if listener.qsize() >= MAX_UNHEARD:
+                listener.get_nowait()
             listener.put_nowait(event)
         if isinstance(event, Registered | RegistrationFailed | Unregistered):
-            waiter = self._waiter
-            if waiter is not None and not waiter.done():
-                waiter.set_result(event)
+            wanted = self._entered.account.registration.state in (State.REGISTERED, State.REFRESHING)
+            self._binding = event if isinstance(event, Registered) and wanted else None
+            self._wake(event)
+
+
+def _shared_connector() -> Connector:
+    """The connector that all user agents of the running loop share."""
+    loop = asyncio.get_running_loop()
+    connector = _connectors.get(loop)
+    if connector is None:
+        connector = _connectors[loop] = Connector()
+    return connector
+
+
+# A connector refers to its loop, so it is the phones that keep it: with the last of them both can go.
+_connectors: WeakValueDictionary[asyncio.AbstractEventLoop, Connector] = WeakValueDictionary()
