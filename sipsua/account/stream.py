@@ -14,7 +14,7 @@ from sipsua.account.persona import Dice
 from sipsua.errors import MalformedMessage
 from sipsua.sip.framing import Framer
 from sipsua.sip.framing import KeepAlive as Crlf
-from sipsua.sip.message import Request, Response
+from sipsua.sip.message import Message, Request, Response
 
 
 class Stream:
@@ -42,7 +42,7 @@ class Stream:
         try:
             while (frame := framer.next_frame()) is not None:
                 self._unfinished_until = None
-                if not isinstance(frame, Crlf):
+                if isinstance(frame, Message):
                     messages.append(frame)
                 elif frame is Crlf.PING:
                     self._send(Crlf.PONG.value)

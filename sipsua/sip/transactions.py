@@ -119,12 +119,11 @@ class _Transaction:
 
     _table: ClassVar[_Table]
 
-    def __init__(self, last_sent: bytes, deadline: float | None) -> None:
-        self.state = State.TRYING
-        self.last_sent = last_sent
-        """What a retransmission repeats."""
-        self.deadline = deadline
-        """When the next timer fires, or None."""
+    deadline: float | None
+    """When the next timer fires, or None."""
+    last_sent: bytes
+    """What a retransmission repeats."""
+    state: State
 
     def lose_transport(self) -> Outcome:
         """The flow under the transaction is gone."""
@@ -153,10 +152,12 @@ class ClientTransaction(_Transaction):
     def __init__(
         self, branch: str, method: str, sent: bytes, now: float, *, reliable: bool = True, t1: float = T1
     ) -> None:
-        self._give_up_at = now + 64 * t1
-        super().__init__(sent, self._give_up_at if reliable else now + t1)
         self.branch = branch
         self.method = method
+        self.last_sent = sent
+        self.state = State.TRYING
+        self._give_up_at = now + 64 * t1
+        self.deadline = self._give_up_at if reliable else now + t1
         self._reliable = reliable
         self._interval = t1
 
@@ -195,8 +196,10 @@ class ServerTransaction(_Transaction):
     _table = SERVER
 
     def __init__(self, key: Key, *, reliable: bool = True, t1: float = T1) -> None:
-        super().__init__(b"", None)
         self.key = key
+        self.last_sent = b""
+        self.state = State.TRYING
+        self.deadline = None
         self._reliable = reliable
         self._t1 = t1
 
