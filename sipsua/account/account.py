@@ -114,17 +114,30 @@ class Account:
         """TCP stands, the handshake begins."""
         self._turn(locks.turn(self.lock, Turn.NEGOTIATE, at))
 
-    def flow_opened(self, verdict: Verdict, negotiated: Negotiated, timings_ms: dict[str, float], now: float) -> None:
-        """The handshake is finished. `timings_ms`: what `dns`, `tcp` and `tls` took."""
+    def flow_opened(
+        self,
+        verdict: Verdict,
+        negotiated: Negotiated,
+        timings_ms: dict[str, float],
+        now: float,
+        target: Target | None = None,
+    ) -> None:
+        """The handshake is finished. `timings_ms`: what `dns`, `tcp` and `tls` took; `target`: where the flow leads, None for `target`.
+
+        A flow that leads elsewhere, because the wish changed while it was being opened, is given up for the right one.
+        """
         self.verdict = verdict
         self.wants_flow = False
         self._turn(locks.close(self.lock, verdict, negotiated))
         self.emit(FlowOpened(verdict, timings_ms))
-        self._flow_target = self.target
+        self._flow_target = target or self.target
         if self.config.connection is Connection.OWN:
             self._stream = Stream(self.config, self.dice, self._out.append, now)
         self.registration.flow_ready(*negotiated.local)
-        self.registration.step(Input.FLOW_OPENED, now)
+        if self.flow_serves:
+            self.registration.step(Input.FLOW_OPENED, now)
+        elif self.registration.state is State.CONNECTING:
+            self.connect(now)
 
     def flow_failed(self, error: SipsuaError, verdict: Verdict | None, now: float, at: datetime) -> None:
         """No flow came about: name, TCP, handshake or certificate. `verdict` where it came as far as a certificate."""

@@ -62,7 +62,7 @@ class Target(NamedTuple):
             uri = None
         if uri is None or uri.user is not None or uri.params or uri.headers or uri.port == 0:
             raise BadConfiguration(
-                f"{_shown(text)!r} is no server", fix="write HOST or HOST:PORT, an IPv6 address in brackets"
+                f"{without_password(text)!r} is no server", fix="write HOST or HOST:PORT, an IPv6 address in brackets"
             )
         return cls.of(uri)
 
@@ -130,7 +130,7 @@ class AccountConfig:
     """Where the flow leads, and the name to verify: the outbound proxy's host if one is set, else the domain of the URI."""
 
     def __post_init__(self) -> None:
-        aor, shown = self._parse_uri(), _shown(self.uri)
+        aor, shown = self._parse_uri(), without_password(self.uri)
         object.__setattr__(self, "aor", aor)
         if aor.scheme not in ("sip", "sips"):
             raise BadConfiguration(f"{shown!r} is no SIP address", fix="write sips:user@host")
@@ -173,7 +173,7 @@ class AccountConfig:
             return Uri.parse(self.uri)
         except MalformedMessage as error:
             raise BadConfiguration(
-                f"{_shown(self.uri)!r} is no SIP address: {error.what}", fix="write sips:user@host"
+                f"{without_password(self.uri)!r} is no SIP address: {error.what}", fix="write sips:user@host"
             ) from None
 
 
@@ -184,6 +184,6 @@ _HALF_PAIR = re.compile(r"[\ud800-\udc7f\udd00-\udfff]")
 _PASSWORD = re.compile(r"^((?:(?:sips?|tel):)?+[^:@]*+):.*@", re.IGNORECASE | re.DOTALL)
 
 
-def _shown(uri: str) -> str:
+def without_password(uri: str) -> str:
     """An address as a message may show it: people do write passwords into them."""
     return _PASSWORD.sub(r"\1:***@", uri)

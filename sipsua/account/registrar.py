@@ -95,7 +95,7 @@ _QVALUE = re.compile(r"[01](?:\.[0-9]{0,3})?\Z")
 _FIXES = {
     200: "see which times the registrar allows, and whether it lets this user have one more binding",
     400: "the server finds fault with our request: see its log for what it misses",
-    403: "the server knows the account but forbids it: see its access list and its log",
+    403: "the server forbids it, and many do so for an unknown user or a wrong password: check both, then its access list",
     404: "the server does not know this user: check the address, or create the account there",
     405: "this server is no registrar: check --server and the port",
     408: "the server's own next hop does not answer: see its log",

@@ -137,6 +137,7 @@ TABLE: Mapping[tuple[State, Input], tuple[State, Action]] = {
     (State.WAITING, Input.TIMER): (State.CONNECTING, Action.CONNECT),
     (State.LEAVING, Input.WANTED): (State.REGISTERING, Action.NONE),
     (State.LEAVING, Input.UNWANTED): (State.LEAVING, Action.NONE),
+    (State.LEAVING, Input.WITHDRAWN): (State.UNREGISTERING, Action.REMOVE),
     (State.LEAVING, Input.FLOW_LOST): (State.UNREGISTERED, Action.DONE),
     (State.LEAVING, Input.ACCEPTED): (State.UNREGISTERING, Action.REMOVE),
     (State.LEAVING, Input.AGAIN): (State.UNREGISTERING, Action.REMOVE),
@@ -170,8 +171,10 @@ MAX_RETRY_AFTER = 86_400
 """The longest Retry-After that is waited for, in seconds: the field can say 136 years, and a phone that one wrong answer silences for
 longer than a day looks broken to everyone; a server that means it says so again."""
 
-_TEMPORARY = frozenset({408, 430, 480, 486, 491, 494})
+_TEMPORARY = frozenset({408, 430, 480, 486, 491})
 """Answers below 500 that may be other ones later (430 is RFC 5626's Flow Failed)."""
+_FOR_GOOD = frozenset({501, 505, 513})
+"""Answers from 500 on that stay what they are: no registrar, another SIP, a limit on the length."""
 
 
 _CHALLENGERS = {
@@ -283,12 +286,12 @@ class Registration:
     def withdraw(self, now: float) -> None:
         """No binding is wanted any more."""
         failed = self.state in (State.WAITING, State.FAILED)
-        removable = failed and self._account.flow_serves and self._standing(now)
-        self.step(Input.WITHDRAWN if removable else Input.UNWANTED, now)
+        self.step(Input.WITHDRAWN if failed and self._removable(now) else Input.UNWANTED, now)
 
     def flow_ready(self, host: str, port: int) -> None:
         """A flow stands: our own address on it goes into Via and Contact."""
         config = self._account.config
+        host = host.partition("%")[0]  # the zone of a link-local address means something on this host only
         sent_by = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         if not self.call_id:
             persona, dice = config.persona, self._account.dice
@@ -308,6 +311,9 @@ class Registration:
             given, error = self._accept(response) if status < 300 else self._judge(response, now)
         except MalformedMessage as malformed:
             given, error = Input.UNAVAILABLE, self._refusal(response, f"the answer cannot be read: {malformed.what}")
+        if self.state is State.LEAVING and given in (Input.REFUSED, Input.UNAVAILABLE) and self._removable(now):
+            # It was only the refresh that was refused.
+            given = Input.WITHDRAWN
         self.step(given, now, error)
 
     def handle_timer(self, now: float) -> None:
@@ -341,7 +347,7 @@ class Registration:
             given, error = self._follow(response)
         else:
             self._retry_after = min(response.retry_after or 0, MAX_RETRY_AFTER)
-            temporary = 500 <= status < 600 or status in _TEMPORARY
+            temporary = (500 <= status < 600 and status not in _FOR_GOOD) or status in _TEMPORARY
             return Input.UNAVAILABLE if temporary else Input.REFUSED, self._refusal(response)
         if error is None and self._rounds >= MAX_ROUNDS:
             detail = f"it is not satisfied after {self._rounds} requests"
@@ -405,6 +411,8 @@ class Registration:
         if target == self._account.target:
             return Input.AGAIN, None
         self._account.target = target
+        # What one server challenged for is no other's business.
+        self._proofs.clear()
         return Input.ELSEWHERE, None
 
     def _refusal(self, response: Response, detail: str = "", *, fix: str = "") -> Refused:
@@ -531,8 +539,14 @@ class Registration:
     def _go_home(self) -> None:
         """The next attempt begins where the account's own configuration says, not where a redirect led."""
         config = self._account.config
-        self._account.target = config.target
+        if self._account.target != config.target:
+            self._account.target = config.target
+            self._proofs.clear()
         self._request_uri = request.registrar(config)
+
+    def _removable(self, now: float) -> bool:
+        """True where a binding may stand and its registrar can be asked to remove it."""
+        return self._account.flow_serves and self._standing(now)
 
     def _standing(self, now: float) -> bool:
         """True where a binding of ours may still stand at the registrar."""

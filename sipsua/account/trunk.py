@@ -7,6 +7,10 @@ it calls here: `receive_data`, `handle_timer`, `get_timer`, `data_to_send`, `wan
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
+from sipsua.account import uas
 from sipsua.account.account import Account
 from sipsua.account.stream import Stream
 from sipsua.errors import MalformedMessage
@@ -16,13 +20,14 @@ from sipsua.sip.message import Request, Response, respond
 class Trunk:
     """The accounts on one flow, from its opening to its end."""
 
-    __slots__ = ("_by_call_id", "_by_user", "_out", "_stream")
+    __slots__ = ("_by_call_id", "_by_user", "_out", "_stream", "_tag")
 
     def __init__(self) -> None:
         self._by_call_id: dict[str, Account] = {}
-        self._by_user: dict[str, Account] = {}
+        self._by_user: dict[str, list[Account]] = {}
         self._stream: Stream | None = None
         self._out: list[bytes] = []
+        self._tag: Callable[[], str] = str
 
     @property
     def wants_close(self) -> str | None:
@@ -34,15 +39,16 @@ class Trunk:
         """Take on an account whose flow has been opened. The first one's keep-alive is the trunk's."""
         if self._stream is None:
             self._stream = Stream(account.config, account.dice, self._out.append, now)
+            self._tag = partial(account.config.persona.tag.make, account.dice)
         self._by_call_id[account.registration.call_id] = account
-        self._by_user[account.config.aor.user or ""] = account
+        self._by_user.setdefault(account.config.aor.user or "", []).append(account)
 
     def dismiss(self, account: Account) -> None:
         """Let an account go: no message reaches it any more."""
         self._by_call_id.pop(account.registration.call_id, None)
-        user = account.config.aor.user or ""
-        if self._by_user.get(user) is account:
-            del self._by_user[user]
+        namesakes = self._by_user.get(account.config.aor.user or "", [])
+        if account in namesakes:
+            namesakes.remove(account)
 
     def receive_data(self, data: bytes, now: float) -> list[Account]:
         """Take bytes off the flow; the accounts that got a message, once for each message."""
@@ -54,8 +60,11 @@ class Trunk:
             if account is not None:
                 account.receive_message(message, now)
                 reached.append(account)
-            elif isinstance(message, Request) and message.method != "ACK":
-                self._out.append(bytes(respond(message, 404, "Not Found")))
+            elif isinstance(message, Request):
+                self._answer_stranger(message)
+        broken = self._stream.broken
+        if isinstance(self._stream.failure, MalformedMessage) and broken is not None:
+            self._out.append(bytes(uas.reject(broken, self._stream.failure, self._tag())))
         return reached
 
     def data_to_send(self) -> bytes:
@@ -73,11 +82,25 @@ class Trunk:
         if self._stream is not None:
             self._stream.handle_timer(now)
 
+    def _answer_stranger(self, request: Request) -> None:
+        """A request for nobody here."""
+        if request.method == "ACK":
+            return
+        try:
+            response = respond(request.check(), 404, "Not Found", to_tag=self._tag())
+        except MalformedMessage as error:
+            response = uas.reject(request, error, self._tag())
+        self._out.append(bytes(response))
+
     def _addressee(self, message: Request | Response) -> Account | None:
         if isinstance(message, Response):
             return self._by_call_id.get(message.first("call-id") or "")
         try:
-            user = message.uri.user or message.to.uri.user or ""
+            to = message.to.uri
+            accounts = self._by_user.get(message.uri.user or to.user or "", [])
         except MalformedMessage:
             return None
-        return self._by_user.get(user)
+        if len(accounts) > 1:
+            # Users of several domains who have the same name, and so the same Contact: To tells them apart.
+            accounts = [account for account in accounts if account.config.aor.host.lower() == to.host.lower()]
+        return accounts[0] if accounts else None

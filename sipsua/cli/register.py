@@ -78,7 +78,7 @@ def register(
     14 credentials refused, 15 refused by the server, 16 no answer in time, 17 a local file or setting is bad,
     18 the flow was lost after TLS, 70 sipsua is wrong, 130 interrupted.
     """
-    from sipsua.account.config import AccountConfig, Limits
+    from sipsua.account.config import AccountConfig, Limits, without_password
     from sipsua.account.persona import PERSONAS
     from sipsua.cli.attempt import Attempt
     from sipsua.cli.interrupt import run
@@ -90,7 +90,7 @@ def register(
     from sipsua.trust.policy import NameRule, Policy, TlsVersion
     from sipsua.trust.store import TrustList
 
-    report = Report(uri)
+    report = Report(without_password(uri))
     secret: str | None = None
     try:
         for option, value, least in (("--timeout", timeout, 0.001), ("--keep", keep, 0.0)):

@@ -28,7 +28,7 @@ class Report:
 
     def __init__(self, account: str) -> None:
         self.account = account
-        """The address as it was given."""
+        """The address as it was given, without a password."""
         self.lock = Lock()
         """The padlock, as it was before we left."""
         self.verdict: Verdict | None = None

@@ -24,7 +24,7 @@ def alert_in(reason: str) -> int | None:
 
 def handshake_fault(peer: str, policy: Policy | None, reason: str, *, shown: bool) -> HandshakeFailed:
     """What ended a handshake. `shown` tells whether the server's certificate had come by then."""
-    versions = f"{policy.minimum} to {policy.maximum}" if policy is not None else "ours"
+    versions = policy.versions if policy is not None else "ours"
     alert = alert_in(reason)
     if alert is None:
         what, fix = _REASONS.get(reason, ("failed: {reason}", _ITS_LOG))

@@ -103,7 +103,7 @@ class Line:
     def flow_opened(self, flow: Flow, negotiated: Negotiated) -> None:
         verdict = flow.pipe.verdict
         assert verdict is not None
-        self.account.flow_opened(verdict, negotiated, flow.timings_ms, self._connector.loop.time())
+        self.account.flow_opened(verdict, negotiated, flow.timings_ms, self._connector.loop.time(), flow.target)
         self.pump()
 
     def flow_data(self, data: bytes) -> None:

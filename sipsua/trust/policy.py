@@ -59,6 +59,11 @@ class Policy:
                 f"TLS versions from {self.minimum} to {self.maximum} hold none", fix="give the lower version first"
             )
 
+    @property
+    def versions(self) -> str:
+        """The TLS versions in words."""
+        return str(self.minimum) if self.minimum == self.maximum else f"{self.minimum} to {self.maximum}"
+
     def __str__(self) -> str:
         if self.dangerous_accept_any_certificate:
             return "any certificate accepted"

@@ -117,6 +117,11 @@ def failed_while_bound(pair: AccountPair) -> None:
     pair.answer(403)
 
 
+def leaving_while_bound(pair: AccountPair) -> None:
+    to_refreshing(pair)
+    pair.unregister()
+
+
 def given_up_before_the_flow(pair: AccountPair) -> None:
     pair.wish()
     pair.begin_flow()
@@ -151,6 +156,8 @@ REACH_OTHERWISE: dict[tuple[State, Input], Callable[[AccountPair], None]] = {
     (State.WAITING, Input.FLOW_REFUSED): beginning_after(waiting_without_flow),
     (State.FAILED, Input.WANTED): failed_without_flow,
     (State.FAILED, Input.WITHDRAWN): failed_while_bound,
+    # The refresh is refused, but the binding that it was to renew still stands.
+    (State.LEAVING, Input.WITHDRAWN): leaving_while_bound,
     (State.FAILED, Input.FLOW_OPENED): beginning_after(failed_without_flow),
     (State.FAILED, Input.FLOW_FAILED): beginning_after(failed_without_flow),
     (State.FAILED, Input.FLOW_REFUSED): beginning_after(failed_without_flow),
@@ -175,6 +182,7 @@ CAUSE: dict[Input, Callable[[AccountPair], object]] = {
 
 CAUSE_OTHERWISE: dict[tuple[State, Input], Callable[[AccountPair], object]] = {
     (State.CONNECTING, Input.FLOW_LOST): lambda pair: pair.answer(302, headers=OTHER_SERVER),
+    (State.LEAVING, Input.WITHDRAWN): lambda pair: pair.answer(503),
 }
 
 
@@ -242,6 +250,7 @@ ROWS: list[tuple[State, Input, State, str]] = [
     (State.WAITING, Input.TIMER, State.CONNECTING, "flow wanted"),
     (State.LEAVING, Input.WANTED, State.REGISTERING, "nothing"),
     (State.LEAVING, Input.UNWANTED, State.LEAVING, "nothing"),
+    (State.LEAVING, Input.WITHDRAWN, State.UNREGISTERING, "REGISTER without credentials for 0"),
     (State.LEAVING, Input.FLOW_LOST, State.UNREGISTERED, "unregistered with None"),
     (State.LEAVING, Input.ACCEPTED, State.UNREGISTERING, "REGISTER without credentials for 0"),
     (State.LEAVING, Input.AGAIN, State.UNREGISTERING, "REGISTER with credentials for 0"),

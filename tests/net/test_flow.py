@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import struct
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sipsua.account.config import Limits, Target
 from sipsua.errors import FlowLost, HandshakeFailed
 from sipsua.net.connect import Connector
-from sipsua.net.flow import Direction
-from sipsua.trust.policy import Policy
+from sipsua.net.flow import Direction, Flow
+from sipsua.net.tls import TlsPipe, server_context
+from sipsua.testing.pki import CertificateAuthority
+from sipsua.trust.policy import Policy, TlsVersion
 from sipsua.trust.store import TrustList
 from sipsua.trust.verdict import CertificateRefused, ProblemCode
 from tests.net.peer import listen, serving
@@ -147,3 +151,104 @@ async def test_abort_ends_at_once_without_telling_the_rider(tmp_path: Path) -> N
         flow.abort()
         await flow.wait_closed()
     assert rider.told == ["negotiating", "opened"]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("version", [TlsVersion.TLS1_2, TlsVersion.TLS1_3])
+async def test_close_notify_of_the_server_is_answered_with_ours(tmp_path: Path, version: TlsVersion) -> None:
+    authority = CertificateAuthority()
+    files = authority.issue("127.0.0.1").write(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(files.certificate, files.key)
+    ended: list[str] = []
+
+    def serve(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with context.wrap_socket(connection, server_side=True) as tls:
+            # Says close_notify and waits for the other's; raises where only FIN comes.
+            tls.unwrap()
+            ended.append("answered")
+
+    rider = Recorder()
+    policy = Policy(anchors=TrustList.from_pem(authority.pem), minimum=version, maximum=version)
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        serving_thread = asyncio.get_running_loop().run_in_executor(None, serve, listener)
+        flow = await Connector().open(rider, Target("127.0.0.1", listener.getsockname()[1]), policy, LIMITS)
+        await rider.until("lost")
+        await flow.wait_closed()
+        await serving_thread
+    assert ended == ["answered"]
+
+
+class Wire(asyncio.Transport):
+    """A transport without a socket: what is written is kept."""
+
+    def __init__(self) -> None:
+        super().__init__({"peername": ("127.0.0.1", 5061), "sockname": ("127.0.0.1", 40000)})
+        self.written = b""
+        self.closed = False
+
+    def write(self, data: Any) -> None:
+        self.written += bytes(data)
+
+    def close(self) -> None:
+        self.closed = True
+
+    abort = close
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
+
+@pytest.mark.asyncio
+async def test_fault_behind_a_message_ends_the_flow_after_the_message_though_the_rider_answers_it() -> None:
+    class Answering(Recorder):
+        def flow_data(self, data: bytes) -> None:
+            super().flow_data(data)
+            flow.send(b"an answer")
+
+    authority = CertificateAuthority()
+    issued = authority.issue("127.0.0.1")
+    policy = Policy(anchors=TrustList.from_pem(authority.pem))
+    server = TlsPipe.server(server_context(issued.chain_pem, issued.key_pem))
+    rider, wire, buffer = Answering(), Wire(), memoryview(bytearray(65536))
+    pipe = TlsPipe.client(policy, "127.0.0.1")
+    flow = Flow(asyncio.get_running_loop(), pipe, rider, Target("127.0.0.1", 5061), LIMITS, None, buffer)
+
+    def arrive(data: bytes) -> None:
+        buffer[: len(data)] = data
+        flow.buffer_updated(len(data))
+
+    flow.connection_made(wire)
+    while not server.established:
+        server.receive(wire.written)
+        wire.written = b""
+        arrive(server.outgoing())
+    server.send(b"first")
+    arrive(server.outgoing() + b"\x17\x03\x03\x00\x20" + bytes(32))
+    assert rider.told == ["negotiating", "opened", "data", "lost"]
+    assert rider.data == b"first"
+    assert isinstance(rider.error, FlowLost)
+    assert "no TLS record" in rider.error.what
+    assert wire.closed
+    flow.connection_lost(None)
+
+
+@pytest.mark.asyncio
+async def test_server_that_does_not_read_is_given_up_and_the_socket_let_go(tmp_path: Path) -> None:
+    async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await asyncio.Event().wait()
+
+    rider = Recorder()
+    async with serving(tmp_path, deaf) as peer:
+        flow = await Connector().open(rider, peer.target, peer.policy, LIMITS)
+        for _ in range(1000):
+            flow.send(b"x" * 16384)
+        await rider.until("lost")
+        async with asyncio.timeout(5):
+            await flow.wait_closed()
+    assert rider.error is not None
+    assert "does not read" in rider.error.what

@@ -590,7 +590,7 @@ def test_no_common_version_names_the_versions(ours: TlsVersion, theirs: TlsVersi
     error = pair.errors[pair.client]
     assert isinstance(error, HandshakeFailed)
     assert "protocol_version (70)" in str(error)
-    assert f"{ours} to {ours}" in error.fix
+    assert f"we offer {ours}:" in error.fix
     assert (pair.client.alert_received, pair.server.alert_sent) == (70, 70)
     assert "another TLS version" in str(pair.errors[pair.server])
 
@@ -601,7 +601,7 @@ def test_server_that_answers_in_a_version_we_do_not_offer_is_refused() -> None:
     # A ServerHello of TLS 1.1 with TLS_RSA_WITH_AES_128_CBC_SHA.
     hello = b"\x03\x02" + bytes(range(32)) + b"\x00" + b"\x00\x2f" + b"\x00"
     handshake = b"\x02" + len(hello).to_bytes(3, "big") + hello
-    with pytest.raises(HandshakeFailed, match=r"another TLS version than TLSv1\.3 to TLSv1\.3") as caught:
+    with pytest.raises(HandshakeFailed, match=r"another TLS version than TLSv1\.3 \(") as caught:
         client.receive(b"\x16\x03\x02" + len(handshake).to_bytes(2, "big") + handshake)
     assert (caught.value.alert, client.alert_sent) == (70, 70)
     assert client.outgoing().endswith(bytes([21, 3, 2, 0, 2, 2, 70])[-4:])
