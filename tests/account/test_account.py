@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sipsua.account.config import AccountConfig, Connection, Pongs
+from sipsua.account.config import AccountConfig, Connection, Pongs, Target
 from sipsua.account.persona import GENERIC, YEALINK, Backoff
 from sipsua.errors import Misuse, SipsuaError
 from sipsua.events import (
@@ -18,13 +18,14 @@ from sipsua.events import (
     FlowOpened,
     LockChanged,
     MessageDropped,
+    Negotiated,
     Registered,
     RegistrationFailed,
     RequestAnswered,
     Unregistered,
 )
 from sipsua.sip.digest import Challenge
-from sipsua.testing.pair import AccountPair, refused
+from sipsua.testing.pair import AccountPair, accepted, refused
 from tests.account.readings import PASSWORD, to_registered
 
 MakeConfig = Callable[..., AccountConfig]
@@ -105,7 +106,7 @@ def test_what_was_not_sent_yet_is_not_sent_on_the_next_flow(make_pair: MakePair)
     assert bytes(pair.wire).count(b"REGISTER sips:") == 1
 
 
-def test_bytes_and_events_are_given_once(make_config: MakeConfig) -> None:
+def test_bytes_and_events_are_given_once(make_config: Callable[..., AccountConfig]) -> None:
     pair = AccountPair(make_config())
     pair.register()
     assert pair.account.data_to_send() == b""
@@ -366,3 +367,34 @@ def test_a_broken_answer_never_raises(make_pair: MakePair, cuts: list[tuple[floa
         if isinstance(event, RegistrationFailed):
             assert isinstance(event.error, SipsuaError)
             assert event.error.fix
+
+
+def test_a_flow_that_leads_elsewhere_than_is_wanted_now_is_given_up_for_the_right_one(make_pair: MakePair) -> None:
+    pair = make_pair(keep_alive=None)
+    pair.wish()
+    account = pair.account
+    account.wants_flow = False
+    pair.begin_flow()
+    at = pair.clock.at
+    negotiated = Negotiated("TLSv1.3", "x", "x25519", "other.example", "192.0.2.9:5061", ("192.0.2.1", 40000), at)
+    account.flow_opened(accepted("other.example"), negotiated, {}, pair.clock.now, Target("other.example", 5061))
+    assert account.data_to_send() == b""
+    assert account.wants_flow
+    assert account.wants_close is not None
+
+
+def test_the_zone_of_a_link_local_address_stays_out_of_the_request(make_config: MakeConfig) -> None:
+    pair = AccountPair(make_config(), local=("fe80::1%eth0", 40000))
+    pair.register()
+    assert pair.request.via.host == "[fe80::1]"
+    assert pair.request.contacts[0].uri.host == "[fe80::1]"
+
+
+def test_credentials_do_not_follow_a_redirect_to_another_server(make_pair: MakePair) -> None:
+    pair = make_pair(keep_alive=None)
+    pair.register()
+    pair.challenge()
+    assert pair.request.first("authorization")
+    pair.answer(302, headers=[("Contact", "<sips:other.example.com>")])
+    pair.open_flow()
+    assert pair.request.first("authorization") is None

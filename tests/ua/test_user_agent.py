@@ -12,9 +12,9 @@ from itertools import repeat
 
 import pytest
 
-from sipsua.account.config import AccountConfig, Limits
+from sipsua.account.config import AccountConfig, Connection, Limits
 from sipsua.account.persona import Backoff
-from sipsua.errors import CredentialsRefused, FlowLost, Misuse, NoAnswer, Refused
+from sipsua.errors import CredentialsRefused, FlowLost, Lost, Misuse, NoAnswer, Refused
 from sipsua.events import (
     Event,
     FlowClosed,
@@ -293,3 +293,92 @@ async def test_use_outside_the_block_is_misuse_that_says_how() -> None:
             pass
         with pytest.raises(Misuse):
             await ua.__aenter__()
+
+
+@pytest.mark.asyncio
+async def test_two_calls_of_register_side_by_side_get_the_same_binding() -> None:
+    async with PocketPbx({"1000": "secret"}) as pbx, UserAgent(account(pbx)) as ua:
+        async with asyncio.timeout(5):
+            first, second = await asyncio.gather(ua.register(), ua.register())
+        assert first is second
+        assert pbx.registrar.requests["REGISTER"] == 2
+
+
+@pytest.mark.asyncio
+async def test_register_waiting_while_another_task_unregisters_is_told_so() -> None:
+    async with PocketPbx({"1000": "secret"}) as pbx, UserAgent(account(pbx)) as ua:
+        waiting = asyncio.create_task(ua.register())
+        await asyncio.sleep(0)
+        await ua.unregister()
+        async with asyncio.timeout(5):
+            with pytest.raises(Lost, match="unregistered before"):
+                await waiting
+        await ua.register(within=5)
+        assert ua.lock.locked
+
+
+@pytest.mark.asyncio
+async def test_register_waiting_while_the_block_is_left_ends() -> None:
+    async with PocketPbx({"1000": "secret"}) as pbx:
+        pbx.script("1000", repeat(Step(edit=silence)))
+        async with UserAgent(account(pbx, limits=Limits(close=0.1))) as ua:
+            waiting = asyncio.create_task(ua.register())
+            await pbx.until(lambda: pbx.registrar.requests["REGISTER"])
+        async with asyncio.timeout(5):
+            with pytest.raises(Lost):
+                await waiting
+
+
+@pytest.mark.asyncio
+async def test_unanswered_removal_leaves_no_binding_to_hand_out_and_register_begins_anew() -> None:
+    async with PocketPbx({"1000": "secret"}) as pbx, UserAgent(account(pbx, limits=Limits(close=0.1))) as ua:
+        await ua.register(within=5)
+        pbx.script("1000", [Step(delay=0.3)])
+        assert (await ua.unregister()).status is None
+        assert [ua.binding] == [None]
+        again = await ua.register(within=5)
+        assert again is ua.binding
+        assert len(pbx.bindings["1000"]) == 1
+
+
+@pytest.mark.asyncio
+async def test_cancelling_register_while_the_binding_stands_leaves_it() -> None:
+    async with PocketPbx({"1000": "secret"}) as pbx, UserAgent(account(pbx)) as ua:
+        binding = await ua.register(within=5)
+        task = asyncio.create_task(ua.register())
+        task.cancel()
+        await asyncio.wait([task])
+        assert ua.binding is binding
+        assert pbx.bindings
+
+
+@pytest.mark.asyncio
+async def test_after_the_block_register_is_misuse_and_events_are_over() -> None:
+    async with PocketPbx({"1000": "secret"}) as pbx:
+        async with UserAgent(account(pbx)) as ua:
+            await ua.register(within=5)
+        with pytest.raises(Misuse, match="was left"):
+            await ua.register()
+        async with asyncio.timeout(5):
+            assert [event async for event in ua.events()] == []
+
+
+@pytest.mark.asyncio
+async def test_events_are_heard_from_the_call_on_not_from_the_first_read() -> None:
+    async with PocketPbx({"1000": "secret"}) as pbx:
+        async with UserAgent(account(pbx)) as ua:
+            events = ua.events()
+            await ua.register(within=5)
+        kinds = [type(event) async for event in events]
+    assert kinds[0] is LockChanged
+    assert Registered in kinds
+
+
+@pytest.mark.asyncio
+async def test_user_agents_of_one_loop_share_a_connector_and_with_one_policy_a_flow() -> None:
+    async with PocketPbx({"1000": "secret", "1001": "secret"}) as pbx:
+        first = account(pbx, connection=Connection.SHARED)
+        second = replace(first, uri=pbx.uri("1001"))
+        async with UserAgent(first) as one, UserAgent(second) as other:
+            await asyncio.gather(one.register(within=5), other.register(within=5))
+            assert len(pbx.flows) == 1
