@@ -25,6 +25,8 @@ once.
 
 from __future__ import annotations
 
+import unicodedata
+
 
 class SipsuaError(Exception):
     """Base of all errors that sipsua raises on purpose."""
@@ -119,3 +121,25 @@ class IdentityRefused(HandshakeFailed, FlowLost):
 
 class NoAnswer(Lost):
     """Nothing came back in time."""
+
+
+def printable(text: str, *, lines: bool = False) -> str:
+    """A stranger's text made fit to print: control, format and unpaired characters as escapes.
+
+    Names in certificates, reason phrases and whole messages come from whoever answered; as they are, they could move the cursor,
+    recolour the screen, or break a line of a log in two. With `lines`, line feeds stay and CR LF counts as one.
+    """
+    if text.isprintable():
+        return text
+    if lines:
+        text = text.replace("\r\n", "\n")
+    return "".join(
+        character
+        if (character == "\n" and lines) or unicodedata.category(character) not in _HARMFUL
+        else character.encode("unicode_escape").decode("ascii")
+        for character in text
+    )
+
+
+_HARMFUL = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+"""Unicode's categories of what is no visible character: escape sequences and bidirectional overrides are of these."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from sipsua.account.config import Target
-from sipsua.errors import MalformedMessage, Refused
+from sipsua.errors import MalformedMessage, Refused, printable
 from sipsua.sip.headers import NameAddr, parse_seconds
 from sipsua.sip.message import Response
 from sipsua.sip.uri import Uri
@@ -53,14 +53,17 @@ def redirect(response: Response, scheme: str) -> Uri | None:
 def refusal(response: Response, target: Target, detail: str = "", *, fix: str = "") -> Refused:
     """The error that a final answer amounts to: who answered what, what it wants, and what an operator does about it."""
     status = response.status
-    what = f"the registrar at {target} answered {status} {_printable(response.reason)}".rstrip()
+    what = f"the registrar at {target} answered {status} {printable(response.reason)}".rstrip()
     if detail:
         what += f", but {detail}" if status < 300 else f": {detail}"
     warnings = "; ".join(response.index.get("warning", ()))
     if warnings:
-        what += f" [Warning: {_printable(warnings[:200])}]"
+        what += f" [Warning: {printable(warnings[:200])}]"
     return Refused(
-        what, status=status, reason=response.reason, fix=fix or _FIXES.get(status) or _FAMILY_FIXES[status // 100]
+        what,
+        status=status,
+        reason=printable(response.reason),
+        fix=fix or _FIXES.get(status) or _FAMILY_FIXES[status // 100],
     )
 
 
@@ -82,11 +85,6 @@ def _equivalent(bindings: list[NameAddr], mine: str) -> list[NameAddr]:
 def _preference(contact: NameAddr) -> float:
     q = contact.params.get("q")
     return float(q) if q is not None and _QVALUE.match(q) else 1.0
-
-
-def _printable(text: str) -> str:
-    """A peer's text without what would move a terminal's cursor."""
-    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 _EXPIRES = re.compile(r";expires=([0-9]{1,9})(?:;[^,]*+)?+\Z")

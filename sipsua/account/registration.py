@@ -14,7 +14,7 @@ from typing import Protocol
 from sipsua.account import registrar, request
 from sipsua.account.config import AccountConfig, Target
 from sipsua.account.persona import Dice, fraction
-from sipsua.errors import CredentialsRefused, Defect, Lost, MalformedMessage, Refused, SipsuaError
+from sipsua.errors import CredentialsRefused, Defect, Lost, MalformedMessage, Refused, SipsuaError, printable
 from sipsua.events import Event, Registered, RegistrationFailed, Unregistered
 from sipsua.sip.digest import Challenge, DigestClient, strongest
 from sipsua.sip.message import MAGIC_COOKIE, Response
@@ -306,7 +306,7 @@ class Registration:
         status = response.status
         if status < 200:
             return
-        self._status, self._reason = status, response.reason
+        self._status, self._reason = status, printable(response.reason)
         try:
             given, error = self._accept(response) if status < 300 else self._judge(response, now)
         except MalformedMessage as malformed:
@@ -377,7 +377,7 @@ class Registration:
                 f"{who} at {self._account.target} refused user name {proof.digest.username!r} or its password"
                 f" with {response.status} (realm {challenge.realm!r})",
                 status=response.status,
-                reason=response.reason,
+                reason=self._reason,
                 fix="check the user name of the credentials and the password"
                 if config.password
                 else "give the account its password: it has none",

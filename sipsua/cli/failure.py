@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Self
 
-from sipsua.cli.plain import printable
 from sipsua.errors import (
     BadConfiguration,
     CredentialsRefused,
@@ -24,6 +23,7 @@ from sipsua.errors import (
     SipsuaError,
     Unreachable,
     Untrusted,
+    printable,
 )
 from sipsua.trust.verdict import CertificateRefused
 

@@ -15,8 +15,7 @@ import typer
 
 from sipsua.cli.failure import UsageError
 from sipsua.cli.password import PasswordFile, PasswordText, PasswordVariable, read_password
-from sipsua.cli.plain import printable
-from sipsua.errors import BadConfiguration
+from sipsua.errors import BadConfiguration, printable
 
 if TYPE_CHECKING:
     from sipsua.testing.pki import IssuedFiles

@@ -15,7 +15,7 @@ from typing import Literal
 from rich.console import Console
 from rich.text import Text
 
-from sipsua.cli.plain import printable
+from sipsua.errors import printable
 from sipsua.events import Lock, LockState, Registered
 from sipsua.trust.verdict import Verdict
 

@@ -12,8 +12,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
-from sipsua.cli.plain import printable
-from sipsua.errors import BadConfiguration
+from sipsua.errors import BadConfiguration, printable
 from sipsua.net.flow import Direction
 
 

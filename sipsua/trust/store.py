@@ -56,7 +56,7 @@ class TrustList:
     purpose are checked as ever.
     """
 
-    __slots__ = ("__weakref__", "_anchors", "_by_der", "_by_subject", "_openssl", "_store")
+    __slots__ = ("__weakref__", "_anchors", "_by_der", "_by_subject", "_openssl")
 
     def __init__(self, anchors: tuple[TrustAnchor, ...] = ()) -> None:
         """Of anchors with the same certificate the first stays. Raises BadConfiguration where one is no certificate."""
@@ -74,7 +74,6 @@ class TrustList:
                     f"trust anchor {anchor.subject} cannot be used: {error}", fix="take it out of the list"
                 ) from error
         self._openssl = tuple(openssl)
-        self._store: X509Store | None = None
 
     @classmethod
     def empty(cls) -> TrustList:
@@ -121,13 +120,6 @@ class TrustList:
 
     def __repr__(self) -> str:
         return f"<TrustList: {self}>"
-
-    def x509_store(self) -> X509Store:
-        """The store for handshakes, built at the first call and shared by all contexts. Nobody may change it."""
-        if self._store is None:
-            self._store = X509Store()
-            self.load_into(self._store)
-        return self._store
 
     def load_into(self, store: X509Store) -> None:
         """Add all anchors to a context's own store (`Context.get_cert_store()`), with the flags that this list means."""

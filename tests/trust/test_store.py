@@ -65,11 +65,9 @@ def test_lists_are_compared_by_identity() -> None:
     assert len({one, other, one}) == 2
 
 
-def test_ten_thousand_policies_hold_one_store() -> None:
+def test_ten_thousand_policies_of_one_list_are_one_policy_to_who_keeps_things_by_it() -> None:
     anchors = TrustList.from_pem(ROOT.pem)
-    policies = [Policy(anchors=anchors) for _ in range(10_000)]
-    assert len({id(policy.anchors.x509_store()) for policy in policies}) == 1
-    assert len(set(policies)) == 1
+    assert len({Policy(anchors=anchors) for _ in range(10_000)}) == 1
 
 
 def test_anchor_is_found_by_name_whatever_its_case_and_white_space() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sipsua.cli.plain import printable
+from sipsua.errors import printable
 
 
 @pytest.mark.parametrize(
