@@ -59,7 +59,9 @@ class Connector:
         keylog: Callable[[bytes], None] | None = None,
         dice: Dice | None = None,
     ) -> None:
-        """`tap` sees the plaintext of all flows; `keylog` gets lines in the format of SSLKEYLOGFILE. Both give secrets away."""
+        """`in_flight` connections at the most are being opened at a time; the others wait their turn, for as long as those before them
+        take, each within its own limits. `tap` sees the plaintext of all flows; `keylog` gets lines in the format of SSLKEYLOGFILE.
+        Both give secrets away."""
         self.loop = asyncio.get_running_loop()
         self.dice: Dice = dice or SystemDice()
         self._pace = asyncio.Semaphore(in_flight)
