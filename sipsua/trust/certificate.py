@@ -14,17 +14,15 @@ from typing import TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 
+from sipsua.trust import key
 from sipsua.trust.names import shown
 from sipsua.trust.store import Name, comparable
 from sipsua.trust.verdict import Certificate
 
 _Kind = TypeVar("_Kind", bound=x509.ExtensionType)
 
-# OpenSSL's security level 2 wants 112 bits. By its formula (SP 800-57), rounded to multiples of 8, RSA has them from 1968 bits on.
-_RSA_BITS = 1968
-_EC_BITS = 224
 _WEAK_HASHES = frozenset({"md5", "sha1"})
 
 
@@ -54,7 +52,7 @@ def describe(der: bytes) -> Certificate:
             names=tuple(entry(name) for name in parsed.alternative_names),
             not_before=certificate.not_valid_before_utc,
             not_after=certificate.not_valid_after_utc,
-            key=parsed.key_text,
+            key=key.name_of(parsed.key),
             signature=certificate.signature_algorithm_oid._name,
             fingerprint=unreadable.fingerprint,
             der=der,
@@ -108,29 +106,6 @@ class Parsed:
     def issuer_text(self) -> str:
         """The issuer, for evidence."""
         return shown(self.certificate.issuer.rfc4514_string()) or "(no issuer)"
-
-    @property
-    def key_text(self) -> str:
-        """For example `RSA 2048`, `EC P-256`, `Ed25519`."""
-        key = self.key
-        if isinstance(key, rsa.RSAPublicKey):
-            return f"RSA {key.key_size}"
-        if isinstance(key, ec.EllipticCurvePublicKey):
-            curve = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521", "secp224r1": "P-224"}
-            return f"EC {curve.get(key.curve.name, key.curve.name)}"
-        if isinstance(key, dsa.DSAPublicKey):
-            return f"DSA {key.key_size}"
-        if isinstance(key, ed25519.Ed25519PublicKey):
-            return "Ed25519"
-        return "Ed448" if isinstance(key, ed448.Ed448PublicKey) else "unknown"
-
-    @property
-    def weak_key(self) -> bool:
-        """Whether the key has less than 112 bits of security."""
-        key = self.key
-        if isinstance(key, rsa.RSAPublicKey | dsa.DSAPublicKey):
-            return key.key_size < _RSA_BITS
-        return isinstance(key, ec.EllipticCurvePublicKey) and key.key_size < _EC_BITS
 
     @property
     def weak_hash(self) -> str | None:

@@ -16,6 +16,7 @@ from ipaddress import IPv4Network, IPv6Network
 from cryptography import x509
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, ExtensionOID, NameOID
 
+from sipsua.trust import key
 from sipsua.trust.certificate import Parsed, entry
 from sipsua.trust.names import parse_reference, shown
 from sipsua.trust.store import TrustAnchor, TrustList, comparable
@@ -113,12 +114,12 @@ class Path:
         """Keys and signatures below OpenSSL's security level 2. The anchor's own signature counts for nothing."""
         for position, (step, index) in enumerate(zip(self.steps, self.indexes, strict=True)):
             whose = _whose(position)
-            if step.weak_key:
+            if key.is_weak(step.key):
                 yield Problem(
                     ProblemCode.WEAK_KEY,
                     index,
                     "RFC 9325 4.5",
-                    f"{step.text} has a key of {step.key_text}",
+                    f"{step.text} has a key of {key.name_of(step.key)}",
                     f"reissue {whose} with a key of at least RSA 2048 or EC P-256",
                 )
             if position < len(self.steps) - 1 and (digest := step.weak_hash) is not None:

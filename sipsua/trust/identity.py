@@ -17,6 +17,7 @@ from cryptography.x509 import Certificate
 from OpenSSL.crypto import X509, Error, PKey
 
 from sipsua.errors import BadConfiguration
+from sipsua.trust import key as public
 from sipsua.trust.store import certificates_in, read_file
 
 _PEM_KEY = re.compile(rb"-----BEGIN ([A-Z0-9 ]*PRIVATE KEY)-----.*?-----END \1-----", re.DOTALL)
@@ -51,13 +52,18 @@ class Identity:
                 fix="decrypt it with `openssl pkey -in KEY -out PLAIN` and give that file, with mode 0600",
             ) from None
         except (ValueError, UnsupportedAlgorithm):
+            if key_where == where:
+                raise BadConfiguration(
+                    f"{where} holds the certificate, but no usable private key",
+                    fix="give the file of the unencrypted key too (--key), or put both into one",
+                ) from None
             raise BadConfiguration(
                 f"{key_where} holds no usable private key", fix="give a PEM or DER file with the unencrypted key"
             ) from None
         leaf, *chain = certificates
         public_key = private_key.public_key()
         try:
-            fits = [certificate.public_key() == public_key for certificate in certificates]
+            keys = [certificate.public_key() for certificate in certificates]
             self.subject = leaf.subject.rfc4514_string()
             self.not_after = leaf.not_valid_after_utc
             self.x509 = X509.from_cryptography(leaf)
@@ -68,8 +74,8 @@ class Identity:
                 f"{where} holds a certificate or a key of a kind that cannot be used: {type(error).__name__}",
                 fix="use an RSA, EC or Ed25519 key",
             ) from None
-        if not fits[0]:
-            if any(fits):
+        if keys[0] != public_key:
+            if public_key in keys:
                 raise BadConfiguration(
                     f"the certificate of the key in {key_where} is not the first one in {where}",
                     fix="put the own certificate first, then the intermediates",
@@ -78,13 +84,21 @@ class Identity:
                 f"the private key in {key_where} does not belong to the certificate {self.subject} in {where}",
                 fix="give the key that the certificate was made for",
             )
+        for each in keys:
+            # OpenSSL refuses to show one of these, but an own certificate that is signed with SHA-1 it shows.
+            if public.is_weak(each):
+                whose = self.subject if each is keys[0] else "an intermediate certificate"
+                raise BadConfiguration(
+                    f"the key of {public.name_of(each)} is too weak, that of {whose} in {where}",
+                    fix="use RSA 2048 or P-256",
+                )
 
     @classmethod
     def from_files(cls, certificate: str | os.PathLike[str], key: str | os.PathLike[str] | None = None) -> Identity:
         """Read the certificate (with its intermediates after it) and the key, which may be in the same file.
 
-        Raises BadConfiguration for a file that is missing, unreadable or unfit, and for a key that is encrypted or
-        another's.
+        Raises BadConfiguration for a file that is missing, unreadable or unfit, and for a key that is encrypted,
+        another's, or too weak for OpenSSL to show its certificate.
         """
         where = os.fspath(certificate)
         key_where = where if key is None else os.fspath(key)
@@ -100,12 +114,13 @@ class Identity:
     def from_pem(cls, certificate_pem: bytes | str, key_pem: bytes | str) -> Identity:
         """Take certificate, chain and key from memory. Raises BadConfiguration like `from_files`."""
         certificate_data = certificate_pem.encode() if isinstance(certificate_pem, str) else certificate_pem
+        where = "the PEM text of the certificate"
         key_data = key_pem.encode() if isinstance(key_pem, str) else key_pem
         return cls(
-            certificates_in(certificate_data, "the certificate"),
+            certificates_in(certificate_data, where),
             key_data,
-            where="the certificate",
-            key_where="the key",
+            where=where,
+            key_where="the PEM text of the key",
         )
 
     def __repr__(self) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 
 from sipsua.errors import BadConfiguration
-from sipsua.testing.pki import CertificateAuthority
+from sipsua.testing.pki import CertificateAuthority, PrivateKey, self_signed
 from sipsua.trust.identity import Identity
 
 INTERMEDIATE = CertificateAuthority("Yealink-like root").intermediate("Phones")
@@ -75,6 +76,42 @@ def test_file_without_a_usable_key_is_a_configuration_error_that_shows_nothing(k
         Identity.from_pem(PHONE.chain_pem, key)
     assert caught.value.__cause__ is None
     assert "AAAA" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "name"), [("rsa1024", "RSA 1024"), (ec.generate_private_key(ec.SECP192R1()), "EC secp192r1")]
+)
+def test_weak_key_is_a_configuration_error_when_it_is_read(key: str | PrivateKey, name: str) -> None:
+    issued = self_signed("phone", key=key)
+    with pytest.raises(BadConfiguration, match=f"key of {name} is too weak, that of CN=phone.*use RSA 2048 or P-256"):
+        Identity.from_pem(issued.chain_pem, issued.key_pem)
+
+
+def test_weak_key_of_an_intermediate_is_a_configuration_error() -> None:
+    issued = CertificateAuthority("root").intermediate("weak", key="rsa1024").issue("phone")
+    with pytest.raises(BadConfiguration, match="key of RSA 1024 is too weak, that of an intermediate certificate"):
+        Identity.from_pem(issued.chain_pem, issued.key_pem)
+
+
+def test_sha1_signature_on_the_own_certificate_is_taken() -> None:
+    issued = CertificateAuthority("old", key="rsa").issue("phone", digest="sha1")
+    assert Identity.from_pem(issued.chain_pem, issued.key_pem).subject
+
+
+def test_certificate_file_without_its_key_says_how_to_give_it(tmp_path: Path) -> None:
+    with pytest.raises(
+        BadConfiguration, match=r"server\.pem holds the certificate, but no usable private key \(.*--key"
+    ):
+        Identity.from_files(PHONE.write(tmp_path).certificate)
+
+
+def test_pem_texts_are_told_apart_in_words() -> None:
+    with pytest.raises(BadConfiguration) as caught:
+        Identity.from_pem(PHONE.chain_pem, OTHER.key_pem)
+    assert caught.value.what == (
+        "the private key in the PEM text of the key does not belong to the certificate CN=001565aabbcc"
+        " in the PEM text of the certificate"
+    )
 
 
 def test_missing_key_file_is_a_configuration_error(tmp_path: Path) -> None:
