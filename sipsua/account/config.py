@@ -14,7 +14,7 @@ from typing import NamedTuple
 from sipsua.account.persona import GENERIC, Backoff, Persona
 from sipsua.errors import BadConfiguration, MalformedMessage
 from sipsua.sip.uri import Uri
-from sipsua.trust.policy import Policy
+from sipsua.trust.policy import Policy, check_types
 
 SIPS_PORT = 5061
 """Port of SIP over TLS (RFC 3261 section 19.1.2)."""
@@ -90,6 +90,7 @@ class Limits:
     """The pong to a ping (RFC 5626 section 4.4.1)."""
 
     def __post_init__(self) -> None:
+        check_types(self)
         for limit in fields(self):
             seconds = getattr(self, limit.name)
             if not 0 < seconds <= MAX_SECONDS:
@@ -101,7 +102,8 @@ class AccountConfig:
     """One account."""
 
     uri: str
-    """Address of record: `sips:user@host[:port]`, or `sip:user@host[:port];transport=tls`. It goes to the wire as given."""
+    """Address of record: `sips:user@host[:port]`, or `sip:user@host[:port];transport=tls`. It goes to the wire as given, but for
+    characters that a URI cannot hold: those of the user are escaped (`ü` as `%C3%BC`)."""
     policy: Policy
     password: str = field(default="", repr=False)
     auth_user: str | None = None
@@ -130,6 +132,7 @@ class AccountConfig:
     """Where the flow leads, and the name to verify: the outbound proxy's host if one is set, else the domain of the URI."""
 
     def __post_init__(self) -> None:
+        check_types(self)
         aor, shown = self._parse_uri(), without_password(self.uri)
         object.__setattr__(self, "aor", aor)
         if aor.scheme not in ("sip", "sips"):

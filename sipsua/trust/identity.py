@@ -18,7 +18,7 @@ from OpenSSL.crypto import X509, Error, PKey
 
 from sipsua.errors import BadConfiguration
 from sipsua.trust import key as public
-from sipsua.trust.store import certificates_in, read_file
+from sipsua.trust.store import certificates_in, path_text, pem_bytes, read_file
 
 _PEM_KEY = re.compile(rb"-----BEGIN ([A-Z0-9 ]*PRIVATE KEY)-----.*?-----END \1-----", re.DOTALL)
 
@@ -100,8 +100,8 @@ class Identity:
         Raises BadConfiguration for a file that is missing, unreadable or unfit, and for a key that is encrypted,
         another's, or too weak for OpenSSL to show its certificate.
         """
-        where = os.fspath(certificate)
-        key_where = where if key is None else os.fspath(key)
+        where = path_text(certificate)
+        key_where = where if key is None else path_text(key)
         data = read_file(where)
         return cls(
             certificates_in(data, where),
@@ -113,14 +113,12 @@ class Identity:
     @classmethod
     def from_pem(cls, certificate_pem: bytes | str, key_pem: bytes | str) -> Identity:
         """Take certificate, chain and key from memory. Raises BadConfiguration like `from_files`."""
-        certificate_data = certificate_pem.encode() if isinstance(certificate_pem, str) else certificate_pem
-        where = "the PEM text of the certificate"
-        key_data = key_pem.encode() if isinstance(key_pem, str) else key_pem
+        where, key_where = "the PEM text of the certificate", "the PEM text of the key"
         return cls(
-            certificates_in(certificate_data, where),
-            key_data,
+            certificates_in(pem_bytes(certificate_pem, where), where),
+            pem_bytes(key_pem, key_where),
             where=where,
-            key_where="the PEM text of the key",
+            key_where=key_where,
         )
 
     def __repr__(self) -> str:

@@ -6,8 +6,10 @@ versions. The defaults are the strict ones; what is weaker is spelled `dangerous
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import IntEnum, StrEnum
+from dataclasses import dataclass, fields
+from enum import Enum, IntEnum, StrEnum
+from functools import lru_cache
+from typing import Any, get_args, get_origin, get_type_hints
 
 from sipsua.errors import BadConfiguration
 from sipsua.trust.identity import Identity
@@ -46,6 +48,7 @@ class Policy:
     anchors: TrustList
     """The trust anchors that count. Parsed once, shared by all accounts that hold the same list."""
     names: NameRule = NameRule.RFC2818
+    """Its name will do: `Policy(names="rfc5922")`."""
     identity: Identity | None = None
     """The certificate shown when the server asks for one."""
     minimum: TlsVersion = TlsVersion.TLS1_2
@@ -54,6 +57,7 @@ class Policy:
     """Accept whatever the server shows. Problems are still listed in the Verdict, whose `verified` is False."""
 
     def __post_init__(self) -> None:
+        check_types(self)
         if self.minimum > self.maximum:
             raise BadConfiguration(
                 f"TLS versions from {self.minimum} to {self.maximum} hold none", fix="give the lower version first"
@@ -68,3 +72,46 @@ class Policy:
         if self.dangerous_accept_any_certificate:
             return "any certificate accepted"
         return f"{self.names}, {self.anchors}"
+
+
+def check_types(settings: Any) -> None:
+    """Hold the fields of a frozen dataclass to their types, and turn the value of an enumeration into its member.
+
+    What a program gives wrongly is then told where it is given, and not by whatever trips over it later. Values are not for a message:
+    one may be the password. Raises BadConfiguration.
+    """
+    owner = type(settings)
+    for name, wanted, words in _typed_fields(owner):  # type: ignore[arg-type]
+        value = getattr(settings, name)
+        if type(value) is wanted:
+            continue
+        if isinstance(wanted, type) and issubclass(wanted, Enum):
+            try:
+                object.__setattr__(settings, name, wanted(value))
+            except ValueError:
+                raise BadConfiguration(
+                    f"{owner.__name__}: {name} is no {wanted.__name__}",
+                    fix=f"choose from {', '.join(str(member) for member in wanted)}",
+                ) from None
+        elif not _fits(value, wanted):
+            raise BadConfiguration(
+                f"{owner.__name__}: {name} cannot be of type {type(value).__name__}", fix=f"give one of type {words}"
+            )
+
+
+@lru_cache(maxsize=16)  # reading annotations is dear
+def _typed_fields(owner: type[Any]) -> tuple[tuple[str, Any, str], ...]:
+    hints = get_type_hints(owner)
+    return tuple((field.name, hints[field.name], str(field.type)) for field in fields(owner) if field.init)
+
+
+def _fits(value: object, wanted: Any) -> bool:
+    """Whether a value is of a type: a class, a union of such, or a tuple of so many."""
+    arguments = get_args(wanted)
+    if get_origin(wanted) is tuple:
+        return isinstance(value, tuple) and len(value) == len(arguments) and all(map(_fits, value, arguments))
+    if arguments:
+        return any(_fits(value, one) for one in arguments)
+    if isinstance(value, bool):  # which Python takes for a number
+        return wanted is bool
+    return isinstance(value, (int, float) if wanted is float else wanted)

@@ -88,16 +88,17 @@ class TrustList:
         """
         anchors: list[TrustAnchor] = []
         for path in paths:
-            name = os.fspath(path)
+            name = path_text(path)
             anchors += (_anchor(certificate, origin, name) for certificate in certificates_in(read_file(name), name))
         return cls(tuple(anchors))
 
     @classmethod
     def from_pem(cls, data: bytes | str, origin: str = "custom") -> TrustList:
         """Take a PEM bundle (or DER bytes) from memory. Raises BadConfiguration where it holds no certificate."""
-        if isinstance(data, str):
-            data = data.encode()
-        return cls(tuple(_anchor(certificate, origin, None) for certificate in certificates_in(data, "the trust list")))
+        where = "the PEM text of the trust list"
+        return cls(
+            tuple(_anchor(certificate, origin, None) for certificate in certificates_in(pem_bytes(data, where), where))
+        )
 
     @classmethod
     def union(cls, *lists: TrustList) -> TrustList:
@@ -177,6 +178,10 @@ def certificates_in(data: bytes, where: str) -> list[x509.Certificate]:
         except ValueError as error:
             what = "holds a private key" if _is_der_key(data) else "is neither a PEM nor a DER certificate"
             raise BadConfiguration(f"{where} {what}", fix="give the file of the certificate") from error
+    if data.count(b"-----BEGIN CERTIFICATE-----") > data.count(b"-----END CERTIFICATE-----"):
+        raise BadConfiguration(
+            f"a certificate in {where} is cut off: END CERTIFICATE is missing", fix="copy or export it again"
+        )
     blocks = [m for m in _PEM_BLOCK.finditer(data) if m[1] in (b"CERTIFICATE", b"X509 CERTIFICATE")]
     if not blocks:
         labels = sorted({label.decode() for label in _PEM_LABEL.findall(data)})
@@ -198,6 +203,22 @@ def certificates_in(data: bytes, where: str) -> list[x509.Certificate]:
                 f"certificate {number} of {len(blocks)} in {where} is broken", fix="export it again, or take it out"
             ) from error
     return certificates
+
+
+def path_text(path: str | os.PathLike[str]) -> str:
+    """A path as text. Raises BadConfiguration for what is none, such as a list of paths."""
+    if not isinstance(path, str | os.PathLike):
+        raise BadConfiguration(
+            f"a path cannot be of type {type(path).__name__}", fix="give str or Path, and each file as an argument"
+        )
+    return os.fspath(path)
+
+
+def pem_bytes(data: bytes | str, where: str) -> bytes:
+    """PEM text as bytes. Raises BadConfiguration, naming `where`, for what is neither."""
+    if not isinstance(data, bytes | str):
+        raise BadConfiguration(f"{where} cannot be of type {type(data).__name__}", fix="give bytes or str")
+    return data.encode("utf-8", "replace") if isinstance(data, str) else data
 
 
 def read_file(path: str) -> bytes:

@@ -19,7 +19,7 @@ from weakref import WeakValueDictionary
 
 from sipsua.account.config import AccountConfig
 from sipsua.account.registration import State
-from sipsua.errors import Lost, Misuse, NoAnswer
+from sipsua.errors import BadConfiguration, Lost, Misuse, NoAnswer
 from sipsua.events import Event, Lock, Registered, RegistrationFailed, Unregistered, Verdict
 from sipsua.net.connect import Connector
 from sipsua.net.line import Line
@@ -36,11 +36,16 @@ class UserAgent:
 
     def __init__(self, config: AccountConfig, *, connector: Connector | None = None, steps: bool = False) -> None:
         """`connector` paces its phones and lets them share flows; one serves all of a loop by default. `steps` adds the messages of
-        each handshake to the events."""
+        each handshake to the events. Raises BadConfiguration for what is no AccountConfig."""
+        if not isinstance(config, AccountConfig):
+            raise BadConfiguration(
+                f"a user agent cannot be made of type {type(config).__name__}", fix="give it an AccountConfig"
+            )
         self.config = config
         self._connector = connector
         self._steps = steps
         self._line: Line | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._left = False
         self._binding: Registered | None = None
         self._waiters: set[asyncio.Future[Event]] = set()
@@ -49,6 +54,7 @@ class UserAgent:
     async def __aenter__(self) -> Self:
         if self._line is not None:
             raise Misuse("this user agent was entered before", fix="make a new one for each `async with`")
+        self._loop = asyncio.get_running_loop()
         self._line = Line(self.config, self._connector or _shared_connector(), self._take, steps=self._steps)
         return self
 
@@ -150,6 +156,11 @@ class UserAgent:
     def _inside(self) -> Line:
         if self._left:
             raise Misuse("the user agent was left", fix="make a new one, and do it inside its `async with`")
+        if self._loop is not None and asyncio.get_running_loop() is not self._loop:
+            raise Misuse(
+                "the user agent was entered in another event loop",
+                fix="use it there, with asyncio.run_coroutine_threadsafe, or make one for each loop",
+            )
         return self._entered
 
     def _withdraw(self) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sipsua.account.config import SIPS_PORT, AccountConfig, Limits, Target
+from sipsua.account.config import SIPS_PORT, AccountConfig, Connection, Limits, Pongs, Target
 from sipsua.errors import BadConfiguration
 
 MakeConfig = Callable[..., AccountConfig]
@@ -100,6 +100,42 @@ def test_what_cannot_work_is_refused_with_the_reason_and_the_remedy(
         make_config(**changes)
     assert what in caught.value.what
     assert fix in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("changes", "what", "wanted"),
+    [
+        ({"uri": 5}, "uri cannot be of type int", "str"),
+        ({"policy": "ca.pem"}, "policy cannot be of type str", "Policy"),
+        ({"password": b"s3cret"}, "password cannot be of type bytes", "str"),
+        ({"password": None}, "password cannot be of type NoneType", "str"),
+        ({"server": 5061}, "server cannot be of type int", "str | None"),
+        ({"expires": 3.5}, "expires cannot be of type float", "int"),
+        ({"expires": True}, "expires cannot be of type bool", "int"),
+        ({"persona": "yealink"}, "persona cannot be of type str", "Persona"),
+        ({"keep_alive": 30}, "keep_alive cannot be of type int", "tuple[float, float] | None"),
+        ({"keep_alive": ("30", "60")}, "keep_alive cannot be of type tuple", "tuple[float, float] | None"),
+        ({"limits": 5}, "limits cannot be of type int", "Limits"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_by_its_type(
+    make_config: MakeConfig, changes: dict[str, Any], what: str, wanted: str
+) -> None:
+    with pytest.raises(BadConfiguration) as caught:
+        make_config(**changes)
+    assert caught.value.what == f"AccountConfig: {what}"
+    assert caught.value.fix == f"give one of type {wanted}"
+
+
+def test_a_limit_that_is_no_number_is_refused() -> None:
+    with pytest.raises(BadConfiguration, match="Limits: connect cannot be of type str"):
+        Limits(connect="5")  # type: ignore[arg-type]
+
+
+def test_enumerations_are_taken_by_value_too(make_config: MakeConfig) -> None:
+    config = make_config(connection="shared", pongs="ignored", keep_alive=(30, 60))
+    assert config.connection is Connection.SHARED
+    assert config.pongs is Pongs.IGNORED
 
 
 @pytest.mark.parametrize("name", ["resolve", "connect", "handshake", "close", "message", "pong"])

@@ -121,7 +121,10 @@ def test_store_at_judges_dates_as_of_that_time_whatever_the_zone() -> None:
         (b"hello", "neither a PEM nor a DER certificate"),
         (b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "certificate 1 of 1"),
         (ROOT.pem + b"-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n", "certificate 2 of 2"),
-        (ROOT.pem[:200], "unfinished PEM block|no certificate"),
+        (ROOT.pem[:20], "holds no certificate but an unfinished PEM block"),
+        (ROOT.pem[:200], "is cut off: END CERTIFICATE is missing"),
+        (ROOT.pem + OTHER.pem[:200], "is cut off: END CERTIFICATE is missing"),
+        (ROOT.pem[:200] + b"\n" + OTHER.pem, "is cut off: END CERTIFICATE is missing"),
         (b"-----BEGIN PKCS7-----\nAAAA\n-----END PKCS7-----\n", "PKCS7"),
         (der(ROOT) + b"\0", "neither a PEM nor a DER certificate"),
     ],
@@ -185,3 +188,14 @@ def test_file_of_more_than_5_mb_is_a_configuration_error(tmp_path: Path) -> None
     path.write_bytes(ROOT.pem + b" " * MAXIMUM_FILE_SIZE)
     with pytest.raises(BadConfiguration, match="larger than 5 MB"):
         TrustList.from_files(path)
+
+
+@pytest.mark.parametrize("path", [["ca.pem"], 5, None])
+def test_what_is_no_path_is_a_configuration_error(path: object) -> None:
+    with pytest.raises(BadConfiguration, match=f"a path cannot be of type {type(path).__name__} .*each file as an arg"):
+        TrustList.from_files(path)  # type: ignore[arg-type]
+
+
+def test_what_is_no_pem_text_is_a_configuration_error() -> None:
+    with pytest.raises(BadConfiguration, match=r"the PEM text of the trust list cannot be of type [A-Za-z]*Path"):
+        TrustList.from_pem(Path("ca.pem"))  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ import pytest
 
 from sipsua.account.config import AccountConfig, Connection, Limits
 from sipsua.account.persona import Backoff
-from sipsua.errors import CredentialsRefused, FlowLost, Lost, Misuse, NoAnswer, Refused
+from sipsua.errors import BadConfiguration, CredentialsRefused, FlowLost, Lost, Misuse, NoAnswer, Refused
 from sipsua.events import (
     Event,
     FlowClosed,
@@ -382,3 +382,19 @@ async def test_user_agents_of_one_loop_share_a_connector_and_with_one_policy_a_f
         async with UserAgent(first) as one, UserAgent(second) as other:
             await asyncio.gather(one.register(within=5), other.register(within=5))
             assert len(pbx.flows) == 1
+
+
+@pytest.mark.asyncio
+async def test_another_event_loop_than_the_one_that_entered_is_misuse() -> None:
+    async with PocketPbx({"1000": "secret"}) as pbx, UserAgent(account(pbx)) as ua:
+        await ua.register(within=5)
+        with pytest.raises(Misuse, match="was entered in another event loop"):
+            await asyncio.to_thread(lambda: asyncio.run(ua.register()))
+        with pytest.raises(Misuse, match="was entered in another event loop"):
+            await asyncio.to_thread(lambda: asyncio.run(ua.unregister()))
+        assert ua.binding is not None
+
+
+def test_what_is_no_account_makes_no_user_agent() -> None:
+    with pytest.raises(BadConfiguration, match=r"cannot be made of type NoneType .*an AccountConfig"):
+        UserAgent(None)  # type: ignore[arg-type]
