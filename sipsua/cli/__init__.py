@@ -1,7 +1,7 @@
 """The command line: what a person types, one file a command.
 
 `main` is the only way in and out. Whatever happens inside, what reaches the person is an exit code and, where it is not 0, a line that
-says what happened and one that says what to do; a traceback only where SIPSUA_DEBUG is set.
+says what happened and one that says what to do, with `--json` an object too; a traceback only where SIPSUA_DEBUG is set.
 """
 
 from __future__ import annotations
@@ -9,56 +9,60 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING
 
-import typer
+from sipsua.cli import interrupt
 
-from sipsua import __version__
-from sipsua.cli.demo import demo
-from sipsua.cli.failure import Failure
-from sipsua.cli.pbx import pbx
-from sipsua.cli.register import register
+if TYPE_CHECKING:
+    from sipsua.cli.report import Report
 
 DEBUG = "SIPSUA_DEBUG"
 """Environment variable that asks for tracebacks of all errors."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command, by default that of this process, and return its exit code (`failure.ExitCode`)."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            # What a server is called must not end a command because the terminal lacks a letter.
-            stream.reconfigure(errors="backslashreplace")
+    """Run a command and return its exit code (`failure.ExitCode`); without arguments that of this process, whose signals and output
+    are then arranged too."""
+    own = arguments is None
+    if own:
+        interrupt.arm()
+    arguments = sys.argv[1:] if arguments is None else arguments
+    reports: list[Report] = []
+    code, error = 0, None
     try:
-        typer.main.get_command(_app).main(arguments, prog_name="sipsua")
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else 0
-    except Exception as error:
-        if os.environ.get(DEBUG):
-            sys.excepthook(type(error), error, error.__traceback__)
-        failure = Failure.of(error)
-        print(failure, file=sys.stderr)
-        return failure.code
-    return 0
+        # Imported under its eyes, because Ctrl-C may come while that goes on.
+        from sipsua.cli import output
+        from sipsua.cli.commands import perform
+
+        if own:
+            output.prepare()
+        code = perform(arguments, reports)
+        sys.stdout.flush()
+    except (Exception, KeyboardInterrupt) as caught:
+        error = caught
+    if own:
+        interrupt.disarm()
+    try:
+        return _tell(error, code, reports, "--json" in arguments)
+    except Exception as caught:
+        return _tell(caught, code, reports, False)
 
 
-# Without rich's frames `--help` takes a third of the time, and a usage error is a line that can be searched for.
-_app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
-_app.command()(register)
-_app.command()(pbx)
-_app.command()(demo)
+def _tell(error: BaseException | None, code: int, reports: list[Report], as_json: bool) -> int:
+    """Cause and remedy on stderr, the object on stdout; returns the exit code. Raises what the object's way meets."""
+    from sipsua.cli.failure import Failure
+    from sipsua.cli.report import Report
 
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        print(f"sipsua {__version__}")
-        raise typer.Exit
-
-
-@_app.callback()
-def _top(
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
-    ] = False,
-) -> None:
-    """Phones that register over verified TLS, and say when they are locked."""
+    failure = Failure.of(error) if error is not None else None
+    if error is not None:
+        try:
+            if os.environ.get(DEBUG):
+                sys.excepthook(type(error), error, error.__traceback__)
+            print(failure, file=sys.stderr)
+        except Exception:
+            pass  # stderr is full, and nowhere is left to say so
+    if as_json and sys.stdout is not None and (reports or failure is not None):
+        report = reports[0] if reports else Report(None)
+        report.failure = failure
+        report.print()
+    return failure.code if failure is not None else code

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from sipsua.account.config import AccountConfig
 from sipsua.cli.report import Report
 from sipsua.cli.screen import Screen
-from sipsua.errors import HandshakeFailed, NoAnswer, Unreachable
+from sipsua.errors import BadConfiguration, HandshakeFailed, NoAnswer, Unreachable
 from sipsua.events import (
     Event,
     FlowClosed,
@@ -52,11 +52,18 @@ class Attempt:
         ua = UserAgent(self.config, connector=Connector(tap=self.tap, keylog=self.keylog), steps=True)
         last: list[RegistrationFailed] = []
         hopeless = asyncio.Event()
+        task = asyncio.current_task()
+        assert task is not None
 
         async def follow() -> None:
             async for event in ua.events():
                 report.take(event)
-                self._show(event, report, screen)
+                try:
+                    self._show(event, report, screen)
+                except BadConfiguration:
+                    # Nobody can see what happens: leave, and then say so.
+                    task.cancel()
+                    raise
                 if isinstance(event, RegistrationFailed):
                     last[:] = [event]
                     if event.retry_in is None:
@@ -76,7 +83,13 @@ class Attempt:
                         except TimeoutError:
                             pass
                         if ua.binding is None and last:
-                            raise last[0].error
+                            error, retry_in = last[0].error, last[0].retry_in
+                            if retry_in is not None:
+                                error.what += (
+                                    f"; not registered again within --keep of {self.keep:g} s, "
+                                    f"the next attempt was to come {retry_in:.0f} s after the last"
+                                )
+                            raise error
                 finally:
                     report.leave(ua.lock)
         finally:
@@ -128,7 +141,7 @@ class Attempt:
                 screen.line(("not registered:", "bad"), f"{error.what}; next attempt in {retry_in:.0f} s", at=_clock())
             case FlowClosed(reason) if not report.leaving:
                 screen.line("flow closed:", reason, at=_clock())
-            case Unregistered(status):
+            case Unregistered(status) if status is not None or report.lock.locked:
                 answer = f"the registrar answered {status}" if status is not None else "without an answer"
                 screen.line(("unregistered", "title"), answer)
             case RequestAnswered(method, status):

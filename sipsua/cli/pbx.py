@@ -7,18 +7,16 @@ handshake failed and why.
 from __future__ import annotations
 
 import shlex
-import tempfile
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from tempfile import TemporaryDirectory
+from typing import Annotated
 
 import typer
 
 from sipsua.cli.failure import UsageError
 from sipsua.cli.password import PasswordFile, PasswordText, PasswordVariable, read_password
 from sipsua.errors import BadConfiguration, printable
-
-if TYPE_CHECKING:
-    from sipsua.testing.pki import IssuedFiles
 
 # What is dear to import (OpenSSL, asyncio) is imported where the work begins, so that `--help` comes at once.
 
@@ -51,9 +49,10 @@ def pbx(
     from sipsua.cli.interrupt import run
     from sipsua.cli.screen import Screen
     from sipsua.cli.switchboard import Switchboard
-    from sipsua.testing.pki import IssuedFiles
+    from sipsua.testing.pki import CertificateAuthority, Issued, IssuedFiles
     from sipsua.testing.registrar import users_in
-    from sipsua.trust.store import read_file
+    from sipsua.trust.identity import Identity
+    from sipsua.trust.store import TrustList, read_file
 
     secret = read_password(password, password_env, password_file)
     if secret is None:
@@ -65,17 +64,23 @@ def pbx(
     except BadConfiguration as error:
         raise UsageError(f"--users: {error.what}", fix=error.fix) from None
     screen = Screen()
-    ca = "THE_CA_OF_ITS_CERTIFICATE"
+    authority = CertificateAuthority("pocket PBX CA")
     if cert is not None and key is not None:
-        files = IssuedFiles(Path(cert), Path(key))
+        Identity.from_files(cert, key)  # whose errors name the files
+        certificate: Issued | IssuedFiles = IssuedFiles(Path(cert), Path(key))
     elif cert is None and key is None:
-        ca, files = _new_certificate(host)
+        names = ["localhost", "127.0.0.1", "::1"]
+        if host not in (*names, "0.0.0.0", "::"):
+            names.append(host)
+        certificate = authority.issue(*names)
     else:
         raise UsageError("--cert and --key belong together", fix="give both, or neither for a new certificate")
+    if client_ca is not None:
+        TrustList.from_files(client_ca)
     pocket = Switchboard(
         numbers,
         screen if not quiet else None,
-        certificate=files,
+        certificate=certificate,
         host=host,
         port=port,
         client_authority=read_file(client_ca) if client_ca is not None else None,
@@ -84,14 +89,23 @@ def pbx(
     )
 
     async def serve() -> None:
-        async with pocket:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(pocket)
+            screen.line(("pocket PBX", "title"), f"on {host} port {pocket.port}, users {users}, until Ctrl-C")
+            if isinstance(certificate, IssuedFiles):
+                # Who trusts the server's own certificate needs no other.
+                ca, files = certificate.certificate, certificate
+            else:
+                directory = Path(stack.enter_context(TemporaryDirectory(prefix="sipsua-pbx-")))
+                ca, files = authority.write(directory / "ca.pem"), certificate.write(directory)
+                screen.line(("CA", "dim"), f"         {ca}, removed at the end", indent=2)
+            screen.line(("certificate", "dim"), f"{files.certificate}, key {files.key}", indent=2)
             how = f"--password-env {shlex.quote(password_env)}" if password_env is not None else "--password PASSWORD"
             if password_file is not None:
                 how = f"--password-file {shlex.quote(password_file)}"
-            screen.line(("pocket PBX", "title"), f"on {host} port {pocket.port}, users {users}, until Ctrl-C")
-            screen.line(("CA", "dim"), f"         {ca}", indent=2)
-            screen.line(("certificate", "dim"), f"{files.certificate}, key {files.key}", indent=2)
-            command = f"sipsua register {pocket.uri(next(iter(numbers)))} --ca {shlex.quote(ca)} {how}"
+            if client_ca is not None:
+                how += " --cert PHONE.pem --key PHONE.key"
+            command = f"sipsua register {pocket.uri(next(iter(numbers)))} --ca {shlex.quote(str(ca))} {how}"
             screen.line(("to try it", "dim"), f"  {command}", indent=2)
             await pocket.serve()
 
@@ -99,15 +113,3 @@ def pbx(
         run(serve())
     except KeyboardInterrupt:
         pass  # the way in which it is meant to end
-
-
-def _new_certificate(host: str) -> tuple[str, IssuedFiles]:
-    """A CA and a certificate for loopback and the address, in a new directory. It stays, so that a PBX can be had with it again."""
-    from sipsua.testing.pki import CertificateAuthority
-
-    names = ["localhost", "127.0.0.1", "::1"]
-    if host not in (*names, "", "0.0.0.0", "::"):
-        names.append(host)
-    directory = Path(tempfile.mkdtemp(prefix="sipsua-pbx-"))
-    authority = CertificateAuthority("pocket PBX CA")
-    return str(authority.write(directory / "ca.pem")), authority.issue(*names).write(directory)

@@ -6,20 +6,19 @@ padlock, the challenge, the binding. Here are its words; `cli.attempt` does it.
 
 from __future__ import annotations
 
-import json
-import sys
 from contextlib import ExitStack
 from typing import Annotated, Literal
 
 import typer
 
-from sipsua.cli.failure import Failure, UsageError
+from sipsua.cli.failure import UsageError
 from sipsua.cli.password import PasswordFile, PasswordText, PasswordVariable, read_password
 
 # What is dear to import (OpenSSL, asyncio) is imported where the work begins, so that `--help` comes at once.
 
 
 def register(
+    context: typer.Context,
     uri: Annotated[
         str, typer.Argument(metavar="URI", help="sips:user@host[:port], or sip:user@host[:port];transport=tls")
     ],
@@ -77,11 +76,14 @@ def register(
     Exit codes: 0 done, 2 usage, 10 certificate refused, 11 its name refused, 12 handshake failed, 13 unreachable,
     14 credentials refused, 15 refused by the server, 16 no answer in time, 17 a local file or setting is bad,
     18 the flow was lost after TLS, 70 sipsua is wrong, 130 interrupted.
+
+    The JSON object's timings_ms are milliseconds for each step: dns, tcp, tls (ClientHello to Finished),
+    challenge (first REGISTER to 401), register (last REGISTER to 200).
     """
     from sipsua.account.config import AccountConfig, Limits, without_password
     from sipsua.account.persona import PERSONAS
     from sipsua.cli.attempt import Attempt
-    from sipsua.cli.interrupt import run
+    from sipsua.cli.interrupt import run, within
     from sipsua.cli.report import Report
     from sipsua.cli.screen import Screen
     from sipsua.cli.trace import KeyLog, show_traffic
@@ -91,20 +93,31 @@ def register(
     from sipsua.trust.store import TrustList
 
     report = Report(without_password(uri))
+    context.obj.append(report)
     secret: str | None = None
     try:
         for option, value, least in (("--timeout", timeout, 0.001), ("--keep", keep, 0.0)):
             if not least <= value <= LONGEST:
-                raise UsageError(f"{option} of {value:g} s", fix=f"give seconds up to {LONGEST}")
+                raise UsageError(f"{option} of {value:g} s", fix=f"give seconds from {least:g} to {LONGEST}")
         if key is not None and cert is None:
             raise UsageError("--key without --cert", fix="give the certificate that the key belongs to")
-        secret = read_password(password, password_env, password_file)
+        with within(timeout, "the file of --password-file"):
+            secret = read_password(password, password_env, password_file)
         versions = {"1.2": TlsVersion.TLS1_2, "1.3": TlsVersion.TLS1_3}
         lowest, _, highest = tls.partition("-")
+        with within(timeout, "a file of --ca"):
+            anchors = TrustList.from_files(*ca or ())
+        try:
+            with within(timeout, "a file of --cert or --key"):
+                identity = Identity.from_files(cert, key) if cert is not None else None
+        except BadConfiguration as error:
+            if key is None:
+                error.fix += "; where the private key is in a file of its own, name that with --key FILE"
+            raise
         policy = Policy(
-            anchors=TrustList.from_files(*ca or ()),
+            anchors=anchors,
             names=NameRule(names),
-            identity=Identity.from_files(cert, key) if cert is not None else None,
+            identity=identity,
             minimum=versions[lowest],
             maximum=versions[highest or lowest],
             dangerous_accept_any_certificate=dangerous_accept_any_certificate,
@@ -131,7 +144,8 @@ def register(
         except BadConfiguration as error:
             raise UsageError(error.what, fix=error.fix) from None
         with ExitStack() as stack:
-            log = stack.enter_context(KeyLog(keylog)) if keylog is not None else None
+            with within(timeout, "the file of --keylog"):
+                log = stack.enter_context(KeyLog(keylog)) if keylog is not None else None
             attempt = Attempt(
                 config=config,
                 timeout=timeout,
@@ -140,20 +154,12 @@ def register(
                 keylog=log.write if log is not None else None,
             )
             run(attempt.run(report, Screen("stderr" if as_json else "stdout")))
-    except BaseException as error:
+    except (Untrusted, CredentialsRefused) as error:
         if isinstance(error, Untrusted) and not ca:
             error.fix = "without --ca nobody is trusted: give the certificate of the CA that signed it with --ca FILE"
         elif isinstance(error, CredentialsRefused) and secret is None:
             error.fix = "give the password, with --password-env VAR or --password-file FILE"
-        report.failure = Failure.of(error)
         raise
-    finally:
-        if as_json:
-            # Bytes, because JSON is UTF-8 whatever the terminal speaks, and no half of a surrogate pair may be in it.
-            text = json.dumps(report.as_json(), ensure_ascii=False).encode("utf-8", "replace")
-            sys.stdout.flush()
-            sys.stdout.buffer.write(text + b"\n")
-            sys.stdout.buffer.flush()
 
 
 LEAVING = 2.0

@@ -6,6 +6,8 @@ is null.
 
 from __future__ import annotations
 
+import json
+import sys
 from typing import Any
 
 from sipsua.cli.failure import ExitCode, Failure
@@ -26,9 +28,9 @@ from sipsua.trust.verdict import CertificateRefused, Verdict
 class Report:
     """What became of one account, from the first attempt to the end."""
 
-    def __init__(self, account: str) -> None:
+    def __init__(self, account: str | None) -> None:
         self.account = account
-        """The address as it was given, without a password."""
+        """The address as it was given, without a password; None where the command line could not be read."""
         self.lock = Lock()
         """The padlock, as it was before we left."""
         self.verdict: Verdict | None = None
@@ -78,13 +80,14 @@ class Report:
     def as_json(self) -> dict[str, Any]:
         """The object:
 
-        - `account`: the address as given.
+        - `account`: the address as given; null where the command line could not be read.
         - `registration`: `state` (`registered`, `failed`, or `unregistered` where it did not come to an attempt), `status` and
           `reason` of the registrar's last answer, `expires` in seconds as granted.
         - `lock`: the padlock before we left, see `events.Lock`.
         - `verdict`: see `trust.verdict.Verdict`; null where no certificate was seen.
         - `handshake`: the messages, each with `step` and `at_ms` since its begin.
-        - `timings_ms`: `dns`, `tcp`, `tls`, `challenge` (first REGISTER to 401), `register` (last REGISTER to 200).
+        - `timings_ms`: milliseconds of `dns` (name to addresses), `tcp` (SYN to connection), `tls` (ClientHello to Finished),
+          `challenge` (first REGISTER to 401) and `register` (last REGISTER to 200), each on its own.
         - `error`: `code` in words, `what` and `fix`; null where all went well.
         - `exit_code`: the number that the command ends with.
         """
@@ -114,6 +117,14 @@ class Report:
             "error": failure.as_json() if failure is not None else None,
             "exit_code": int(failure.code if failure is not None else ExitCode.DONE),
         }
+
+    def print(self) -> None:
+        """Write the object to stdout, as one line."""
+        # Bytes, because JSON is UTF-8 whatever the terminal speaks, and no half of a surrogate pair may be in it.
+        text = json.dumps(self.as_json(), ensure_ascii=False).encode("utf-8", "replace")
+        sys.stdout.flush()
+        sys.stdout.buffer.write(text + b"\n")
+        sys.stdout.buffer.flush()
 
 
 _NO_ATTEMPT = frozenset({ExitCode.USAGE, ExitCode.CONFIGURATION, ExitCode.DEFECT, ExitCode.INTERRUPTED})

@@ -7,7 +7,6 @@ wrapped, so that `grep` finds what a person saw. A terminal that cannot show a p
 from __future__ import annotations
 
 import codecs
-import os
 import sys
 from datetime import UTC, datetime
 from typing import Literal
@@ -28,7 +27,7 @@ class Screen:
 
     def __init__(self, stream: Literal["stdout", "stderr"] = "stdout") -> None:
         file = sys.stdout if stream == "stdout" else sys.stderr
-        self._console = _Console(file=file, highlight=False, markup=False, emoji=False, soft_wrap=True)
+        self._console = Console(file=file, highlight=False, markup=False, emoji=False, soft_wrap=True)
         try:
             self._unicode = codecs.lookup(file.encoding or "ascii").name.startswith("utf")
         except LookupError:
@@ -107,14 +106,6 @@ class Screen:
             indent=indent,
             at=at,
         )
-
-
-class _Console(Console):
-    def on_broken_pipe(self) -> None:
-        """Whoever read the lines, such as `head`, has gone: the work goes on to its orderly end, and is not shown."""
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self.file.fileno())
-        os.close(nowhere)
 
 
 _STYLES: dict[Tone, str] = {

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sipsua.cli.screen import Screen
-from sipsua.errors import MalformedMessage
+from sipsua.errors import BadConfiguration, MalformedMessage
 from sipsua.sip.message import Request
 from sipsua.testing.pbx import PbxFlow, PocketPbx
 from sipsua.testing.registrar import Users
@@ -27,11 +27,13 @@ class Switchboard(PocketPbx):
         """Tells nothing without a screen. `options` are those of PocketPbx."""
         super().__init__(users, **options)
         self._screen = screen
+        self._end: asyncio.Future[None] | None = None
         self._bound: dict[PbxFlow, set[str]] = {}
 
     async def serve(self) -> None:
-        """Serve until cancelled; the PBX must have been started."""
-        await asyncio.Event().wait()
+        """Serve until cancelled; the PBX must have been started. Raises BadConfiguration where the screen takes no more lines."""
+        self._end = asyncio.get_running_loop().create_future()
+        await self._end
 
     def answer(self, flow: PbxFlow, request: Request) -> bytes:
         answer = super().answer(flow, request)
@@ -61,4 +63,8 @@ class Switchboard(PocketPbx):
 
     def _tell(self, *parts: Any) -> None:
         if self._screen is not None:
-            self._screen.line(*parts, at=f"{datetime.now(UTC).astimezone():%H:%M:%S}")
+            try:
+                self._screen.line(*parts, at=f"{datetime.now(UTC).astimezone():%H:%M:%S}")
+            except BadConfiguration as error:
+                if self._end is not None and not self._end.done():
+                    self._end.set_exception(error)

@@ -31,6 +31,8 @@ class KeyLog:
 
     def __init__(self, path: str) -> None:
         """Open it to add to it, with mode 0600 also where it was there. Raises BadConfiguration."""
+        self._path = path
+        self._failure: OSError | None = None
         try:
             self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         except (OSError, ValueError) as error:
@@ -46,11 +48,11 @@ class KeyLog:
             ) from None
 
     def write(self, line: bytes) -> None:
-        """Add a line. A full disk does not end a call, so it is not told here."""
+        """Add a line. A full disk does not end a call, so it is told at the end."""
         try:
             os.write(self._descriptor, line + b"\n")
-        except OSError:
-            pass
+        except OSError as error:
+            self._failure = error
 
     def __enter__(self) -> Self:
         return self
@@ -59,3 +61,7 @@ class KeyLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         os.close(self._descriptor)
+        if self._failure is not None and error is None:
+            raise BadConfiguration(
+                f"all went well but the key log {self._path}: {self._failure.strerror}", fix="choose another path"
+            )

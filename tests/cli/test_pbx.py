@@ -18,6 +18,7 @@ from tests.cli.conftest import PASSWORD, Sipsua
         ["--password", PASSWORD, "--password-env", "HOME"],
         ["--password", PASSWORD, "--users", "everyone"],
         ["--password", PASSWORD, "--cert", "only.pem"],
+        ["--password", PASSWORD, "--host", ""],
         ["--password", PASSWORD, "--realm", "a\r\nb"],
     ],
 )
@@ -29,7 +30,12 @@ def test_usage_that_fits_nothing_is_2(sipsua: Sipsua, options: list[str]) -> Non
 
 @pytest.mark.parametrize(
     "options",
-    [["--cert", "missing.pem", "--key", "missing.key"], ["--client-ca", "missing.pem"], ["--password-env", "NO_SUCH"]],
+    [
+        ["--cert", "missing.pem", "--key", "missing.key"],
+        ["--client-ca", "missing.pem"],
+        ["--password-env", "NO_SUCH"],
+        ["--password", ""],
+    ],
 )
 def test_file_that_is_unfit_is_17(
     sipsua: Sipsua, options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -37,14 +43,38 @@ def test_file_that_is_unfit_is_17(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
-    password = [] if "--password-env" in options else ["--password", PASSWORD]
+    password = [] if {"--password-env", "--password"}.intersection(options) else ["--password", PASSWORD]
     assert sipsua("pbx", "--port", 0, *password, *options).code == 17
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_port_that_is_taken_is_17(sipsua: Sipsua, tmp_path: Path) -> None:
-    files = CertificateAuthority().issue("127.0.0.1").write(tmp_path)
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        (["--cert", "a.pem", "--key", "b.key"], ["a.pem", "b.key"]),
+        (["--client-ca", "empty"], ["empty"]),
+    ],
+)
+def test_file_that_does_not_fit_is_named(
+    sipsua: Sipsua, options: list[str], names: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in "ab":
+        CertificateAuthority().issue("127.0.0.1").write(tmp_path, name)
+    Path("empty").touch()
+    result = sipsua("pbx", "--port", 0, "--password", PASSWORD, *options)
+    assert result.code == 17
+    for name in names:
+        assert name in result.told[0]
+
+
+def test_port_that_is_taken_is_17_and_leaves_no_files(
+    sipsua: Sipsua, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        result = sipsua("pbx", "--port", port, "--password", PASSWORD, "--cert", files.certificate, "--key", files.key)
+        result = sipsua("pbx", "--port", port, "--password", PASSWORD)
     assert result.code == 17
+    assert list(tmp_path.iterdir()) == []
     assert f"port {port}" in result.told[0]

@@ -42,8 +42,8 @@ def test_every_command_has_help(command: list[str]) -> None:
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signal_while_registered_unregisters_and_ends_with_130(
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signal_while_registered_unregisters_and_ends_with_130_however_often_it_comes(
     number: signal.Signals, pbx: PbxProcess, ca: Path
 ) -> None:
     command = [SIPSUA, "register", f"sips:1000@127.0.0.1:{pbx.port}", "--ca", str(ca), "--keep", "50", "--json"]
@@ -60,7 +60,8 @@ def test_signal_while_registered_unregisters_and_ends_with_130(
         while "registered 200 OK" not in err:
             err += process.stderr.readline()
         assert pbx.counts().bound == 1
-        process.send_signal(number)
+        for _ in range(20):
+            process.send_signal(number)
         out, rest = process.communicate()
     assert process.returncode == 130
     assert "unregistered the registrar answered 200" in rest
@@ -113,7 +114,9 @@ def test_server_that_ends_while_we_are_registered_is_told_and_decides_the_exit_c
     assert " flow closed: " in rest
     assert " not registered: " in rest
     assert "next attempt in " in rest
+    assert "\nunregistered" not in rest
     assert err.startswith("sipsua: ")
+    assert "; not registered again within --keep of 1.5 s, the next attempt was to come " in err
 
 
 def test_server_that_sends_garbage_after_the_handshake_is_18(
@@ -150,6 +153,8 @@ def test_pbx_tells_the_command_to_try_and_who_comes_and_goes(tmp_path: Path) -> 
                 out += line
             program, *arguments = shlex.split(line.partition("to try it")[2])
             assert program == "sipsua"
+            (key,) = tmp_path.glob("sipsua-pbx-*/server.key")
+            assert stat.S_IMODE(key.stat().st_mode) == 0o600
             good = subprocess.run([SIPSUA, *arguments], capture_output=True, text=True, env=environment)
             bare = [arguments[0], arguments[1], "--password", "wrong"]
             bad = subprocess.run([SIPSUA, *bare], capture_output=True, text=True, env=environment)
@@ -165,8 +170,90 @@ def test_pbx_tells_the_command_to_try_and_who_comes_and_goes(tmp_path: Path) -> 
     assert " 2000 unregistered" in rest
     assert "failed the client ended the TLS handshake with the alert unknown_ca (48)" in rest
     assert PASSWORD not in out + rest + good.stdout + good.stderr
-    (key,) = tmp_path.glob("sipsua-pbx-*/server.key")
-    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("module", ["typer", "asyncio", "OpenSSL.SSL"])
+def test_interrupt_in_the_midst_of_an_import_is_130_and_told(module: str) -> None:
+    program = f"""
+import os, signal, sys
+
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting())
+from sipsua.cli import main
+sys.argv[1:] = ["register", "sips:1000@127.0.0.1:9", "--json"]
+sys.exit(main())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 130
+    assert done.stderr.splitlines()[0] == "sipsua: interrupted"
+    assert "Traceback" not in done.stderr
+    assert json.loads(done.stdout)["error"]["code"] == "interrupted"
+
+
+@pytest.mark.parametrize("command", ["register", "register --json", "demo", "pbx", "register --help"])
+@pytest.mark.parametrize(
+    ("end", "words"),
+    [(">/dev/full", "cannot write to standard output: No space left on device"), (">&-", "standard output is closed")],
+)
+def test_output_that_takes_nothing_is_17(command: str, end: str, words: str, pbx: PbxProcess, ca: Path) -> None:
+    command = command.replace("register", f"register sips:1000@127.0.0.1:{pbx.port} --ca {ca} --password-env PASS")
+    command = command.replace("pbx", "pbx --port 0 --password-env PASS")
+    done = subprocess.run(
+        f"{SIPSUA} {command} {end}", shell=True, stderr=subprocess.PIPE, text=True, env={**os.environ, "PASS": PASSWORD}
+    )
+    assert done.returncode == 17
+    assert done.stderr.splitlines()[-2:] == [
+        f"sipsua: {words}",
+        "   fix: redirect it to a file that can be written, or to /dev/null",
+    ]
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+    assert pbx.counts().bound == 0
+
+
+@pytest.mark.parametrize("end", ["2>&-", "2>/dev/full"])
+def test_errors_that_nobody_can_read_have_their_exit_code(end: str) -> None:
+    done = subprocess.run(f"{SIPSUA} register nonsense --json {end}", shell=True, stdout=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert json.loads(done.stdout)["error"]["code"] == "usage"
+
+
+def test_files_may_be_pipes(pbx: PbxProcess, ca: Path) -> None:
+    command = f"{SIPSUA} register sips:1000@127.0.0.1:{pbx.port} --ca <(cat {ca}) --password-file <(echo $PASS)"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env={**os.environ, "PASS": PASSWORD})
+    assert done.returncode == 0, done.stderr
+
+
+def test_pbx_with_a_certificate_of_ours_tells_a_command_that_works(
+    authority: CertificateAuthority, tmp_path: Path
+) -> None:
+    files = authority.issue("127.0.0.1").write(tmp_path)
+    environment = {**os.environ, "PBX_PASSWORD": PASSWORD}
+    options = [
+        "--port",
+        "0",
+        "--password-env",
+        "PBX_PASSWORD",
+        "--cert",
+        str(files.certificate),
+        "--key",
+        str(files.key),
+    ]
+    with subprocess.Popen([SIPSUA, "pbx", *options], stdout=subprocess.PIPE, text=True, env=environment) as process:
+        try:
+            assert process.stdout is not None
+            while "to try it" not in (line := process.stdout.readline()):
+                assert line
+            _, *arguments = shlex.split(line.partition("to try it")[2])
+            done = subprocess.run([SIPSUA, *arguments], capture_output=True, text=True, env=environment)
+        finally:
+            process.terminate()
+    assert done.returncode == 0, done.stderr
 
 
 def test_demo_off_a_terminal_is_plain_text() -> None:

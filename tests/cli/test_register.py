@@ -270,7 +270,11 @@ def test_usage_that_the_parser_refuses_is_2(sipsua: Sipsua, arguments: list[str]
     result = sipsua("register", *arguments)
     assert result.code == 2
     assert result.out == ""
-    assert "Error: " in result.err
+    assert result.told[1] == "see sipsua register --help"
+    result = sipsua("register", *arguments, "--json")
+    assert result.report["error"] == {"code": "usage", "what": result.told[0], "fix": result.told[1]}
+    assert result.report["exit_code"] == 2
+    assert result.report["account"] is None
 
 
 @pytest.mark.parametrize(
@@ -284,6 +288,10 @@ def test_usage_that_the_parser_refuses_is_2(sipsua: Sipsua, arguments: list[str]
         (["sips:1000@127.0.0.1", "--server", "no port:x"], "is no server"),
         (["sips:1000@127.0.0.1", "--expires", "0"], "expires of 0 s"),
         (["sips:1000@127.0.0.1", "--timeout", "0"], "--timeout of 0 s"),
+        (["sips:1000@127.0.0.1", "--server", ""], "--server is empty"),
+        (["sips:1000@127.0.0.1", "--ca", ""], "--ca is empty"),
+        (["sips:1000@127.0.0.1", "--password-file", ""], "--password-file is empty"),
+        (["sips:1000@127.0.0.1", "--password-env", ""], "--password-env is empty"),
         (["sips:1000@127.0.0.1", "--timeout", "nan"], "--timeout of nan s"),
         (["sips:1000@127.0.0.1", "--timeout", "inf"], "--timeout of inf s"),
         (["sips:1000@127.0.0.1", "--keep", "-1"], "--keep of -1 s"),
@@ -314,7 +322,15 @@ def test_usage_that_fits_nothing_is_2_with_its_reason_also_in_json(
         ["--password-file", "missing"],
         ["--password-file", "empty"],
         ["--password-file", "binary"],
+        ["--password-file", "/dev/zero"],
+        ["--password-file", "mark"],
         ["--password-env", "NO_SUCH_VARIABLE"],
+        ["--password-env", "EMPTY_VARIABLE"],
+        ["--password", ""],
+        ["--ca", "fifo", "--timeout", "0.2"],
+        ["--cert", "fifo", "--timeout", "0.2"],
+        ["--password-file", "fifo", "--timeout", "0.2"],
+        ["--keylog", "fifo", "--timeout", "0.2"],
         ["--keylog", "no/such/directory/keys"],
     ],
 )
@@ -326,12 +342,42 @@ def test_local_file_that_is_unfit_is_17(
     maker.issue("phone").write(tmp_path, "phone")
     maker.issue("other").write(tmp_path, "other")
     Path("empty").touch()
+    Path("mark").write_bytes(b"\xef\xbb\xbf\n")
+    os.mkfifo("fifo")
+    monkeypatch.setenv("EMPTY_VARIABLE", "")
     Path("binary").write_bytes(b"\xff" + PASSWORD.encode())
     monkeypatch.delenv("NO_SUCH_VARIABLE", raising=False)
     result = sipsua("register", "sips:1000@127.0.0.1:9", *options, "--json")
     assert result.code == 17
     assert result.told
     assert result.report["error"]["code"] == "configuration"
+
+
+def test_certificate_without_key_is_told_of_the_option(
+    sipsua: Sipsua, authority: CertificateAuthority, tmp_path: Path
+) -> None:
+    files = authority.issue("phone").write(tmp_path, "phone")
+    result = sipsua("register", "sips:1000@127.0.0.1:9", "--cert", files.certificate)
+    assert result.code == 17
+    assert "--key FILE" in result.told[1]
+
+
+def test_byte_order_mark_is_no_part_of_the_password(sipsua: Sipsua, pbx: PbxProcess, ca: Path, tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text(PASSWORD + "\r\n", encoding="utf-8-sig")
+    assert sipsua("register", address(pbx), "--ca", ca, "--password-file", file).code == 0
+
+
+def test_key_log_that_could_not_be_written_is_17(
+    sipsua: Sipsua, pbx: PbxProcess, ca: Path, password_file: Path
+) -> None:
+    result = sipsua("register", address(pbx), "--ca", ca, "--password-file", password_file, "--keylog", "/dev/full")
+    assert result.code == 17
+    assert "the key log /dev/full: No space left on device" in result.told[0]
+
+
+def test_shortest_and_longest_time_are_told(sipsua: Sipsua) -> None:
+    assert "from 0.001 to 10000000" in sipsua("register", "sips:1000@127.0.0.1", "--timeout", 0).told[1]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads every file")

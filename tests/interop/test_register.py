@@ -116,6 +116,8 @@ Start = Callable[..., Command]
 def start(tmp_path: Path, authority_file: Path) -> Iterator[Start]:
     """Starts commands that trust the authority; those that still run at the end are killed."""
     with ExitStack() as stack:
+        # A shell starts what is to run in the background with SIGINT ignored, and children inherit that.
+        stack.callback(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, signal.default_int_handler))
 
         def start(
             uri: str,

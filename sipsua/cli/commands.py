@@ -1,0 +1,70 @@
+"""The commands by their names, and how their words are read: Typer's parser, with sipsua's errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+from typer.exceptions import TyperException
+
+from sipsua import __version__
+from sipsua.cli.demo import demo
+from sipsua.cli.failure import UsageError
+from sipsua.cli.pbx import pbx
+from sipsua.cli.register import register
+from sipsua.cli.report import Report
+
+
+def perform(arguments: Sequence[str], reports: list[Report]) -> int:
+    """Do what they say and return the exit code; a command that can report adds its report. Raises UsageError and what goes wrong."""
+    command = typer.main.get_command(_app)
+    try:
+        with command.make_context("sipsua", list(arguments), obj=reports) as context:
+            command.invoke(context)
+    except typer.Exit as end:
+        return end.exit_code
+    except TyperException as error:
+        if not arguments:
+            error.show()  # type: ignore[attr-defined]
+            return 2
+        words: str = error.format_message()
+        where = getattr(error, "ctx", None)
+        path = where.command_path if where is not None else "sipsua"
+        raise UsageError(" ".join(words.split()).rstrip("."), fix=f"see {path} --help") from None
+    return 0
+
+
+class _Command(TyperCommand):
+    """An option with nothing in it is a script's unset variable, and never what was meant."""
+
+    def invoke(self, ctx: Any) -> Any:
+        for parameter in self.params:
+            value = ctx.params.get(parameter.name)
+            # An empty password is one of the unusable passwords: see cli.password.
+            if parameter.name != "password" and (value == "" or (isinstance(value, list | tuple) and "" in value)):
+                raise UsageError(f"{parameter.opts[0]} is empty", fix="give it a value, or leave it out")
+        return super().invoke(ctx)
+
+
+# Without rich's frames `--help` takes a third of the time, and a usage error is a line that can be searched for.
+_app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+_app.command(cls=_Command)(register)
+_app.command(cls=_Command)(pbx)
+_app.command(cls=_Command)(demo)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"sipsua {__version__}")
+        raise typer.Exit
+
+
+@_app.callback()
+def _top(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Phones that register over verified TLS, and say when they are locked."""
