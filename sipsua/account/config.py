@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import NamedTuple
+from urllib.parse import quote
 
 from sipsua.account.persona import GENERIC, Backoff, Persona
 from sipsua.errors import BadConfiguration, MalformedMessage
@@ -62,7 +63,8 @@ class Target(NamedTuple):
             uri = None
         if uri is None or uri.user is not None or uri.params or uri.headers or uri.port == 0:
             raise BadConfiguration(
-                f"{without_password(text)!r} is no server", fix="write HOST or HOST:PORT, an IPv6 address in brackets"
+                f"{without_password(text)!r} is no server",
+                fix="write HOST or HOST:PORT, an IPv6 address in brackets" if text.isascii() else _IDN,
             )
         return cls.of(uri)
 
@@ -102,8 +104,8 @@ class AccountConfig:
     """One account."""
 
     uri: str
-    """Address of record: `sips:user@host[:port]`, or `sip:user@host[:port];transport=tls`. It goes to the wire as given, but for
-    characters that a URI cannot hold: those of the user are escaped (`ü` as `%C3%BC`)."""
+    """Address of record: `sips:user@host[:port]`, or `sip:user@host[:port];transport=tls`. It goes to the wire as given, but that
+    letters beyond ASCII in the user are escaped: `ü` as `%C3%BC` (RFC 3261 section 25.1)."""
     policy: Policy
     password: str = field(default="", repr=False)
     auth_user: str | None = None
@@ -127,7 +129,7 @@ class AccountConfig:
     pongs: Pongs = Pongs.LEARNED
     limits: Limits = Limits()
     aor: Uri = field(init=False, repr=False, compare=False)
-    """`uri`, parsed."""
+    """`uri` as it goes to the wire, parsed."""
     target: Target = field(init=False, repr=False, compare=False)
     """Where the flow leads, and the name to verify: the outbound proxy's host if one is set, else the domain of the URI."""
 
@@ -172,17 +174,26 @@ class AccountConfig:
         object.__setattr__(self, "target", Target.parse(self.server) if self.server else Target.of(aor))
 
     def _parse_uri(self) -> Uri:
+        user, at, rest = self.uri.partition("@")
+        if at:
+            user = _FOREIGN.sub(lambda found: quote(found[0], errors="surrogateescape"), user)
         try:
-            return Uri.parse(self.uri)
+            return Uri.parse(user + at + rest)
         except MalformedMessage as error:
             raise BadConfiguration(
-                f"{without_password(self.uri)!r} is no SIP address: {error.what}", fix="write sips:user@host"
+                f"{without_password(self.uri)!r} is no SIP address: {error.what}",
+                fix="write sips:user@host" if rest.isascii() else _IDN,
             ) from None
 
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _HALF_PAIR = re.compile(r"[\ud800-\udc7f\udd00-\udfff]")
 """Surrogates other than those by which Python holds a byte that is no UTF-8."""
+
+_FOREIGN = re.compile(r"[^\x00-\x7f\ud800-\udfff]+|[\udc80-\udcff]+")
+"""What is not ASCII and has an escaped form."""
+
+_IDN = "write an internationalized host name as xn--…"
 
 _PASSWORD = re.compile(r"^((?:(?:sips?|tel):)?+[^:@]*+):.*@", re.IGNORECASE | re.DOTALL)
 

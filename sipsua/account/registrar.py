@@ -56,6 +56,8 @@ def refusal(response: Response, target: Target, detail: str = "", *, fix: str = 
     what = f"the registrar at {target} answered {status} {printable(response.reason)}".rstrip()
     if detail:
         what += f", but {detail}" if status < 300 else f": {detail}"
+    if (seconds := response.retry_after) is not None:
+        what += f" [Retry-After: {seconds} s]"
     warnings = "; ".join(response.index.get("warning", ()))
     if warnings:
         what += f" [Warning: {printable(warnings[:200])}]"

@@ -393,7 +393,10 @@ class Registration:
             self._asked_expires = least
             return Input.AGAIN, None
         if least is None:
+            said = response.first("min-expires")
             detail, fix = f"{asked} s are too short and it does not say what is enough", "raise --expires"
+            if said is not None:
+                detail = f"{asked} s are too short, and its Min-Expires '{printable(said[:40])}' cannot be read"
         else:
             detail = f"{asked} s are too short, it says, but {least} s were enough"
             fix = "raise --expires; the server contradicts itself: see its settings"

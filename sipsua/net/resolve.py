@@ -101,9 +101,11 @@ async def resolve(
     except ValueError:
         pass
     name = parse_reference(host).dns
-    if name is None:
+    # No domain ends in a number, so this was meant for an address: `127.0.0.1.`, `10.0.0.256` (RFC 3696 section 2).
+    if name is None or ("." in name and name.rpartition(".")[2].isdigit()):
         raise Unreachable(
-            f"{host!r} is neither a host name nor an IP address", fix="write an internationalized name as xn--…"
+            f"{host!r} is neither a host name nor an IP address",
+            fix="correct its dots and letters" if host.isascii() else "write an internationalized name as xn--…",
         )
     if name == "localhost" or name.endswith(".localhost"):
         # What is under test on one's own machine seldom listens on ::1.

@@ -31,6 +31,7 @@ from sipsua.sip.uri import Uri
 from sipsua.testing.misbehaviour import Script, Step, Then
 from sipsua.testing.pki import CertificateAuthority, Issued, IssuedFiles
 from sipsua.testing.registrar import Binding, Registrar, Settings, Users
+from sipsua.trust.identity import Identity
 from sipsua.trust.policy import TlsVersion
 from sipsua.trust.store import TrustList, read_file
 
@@ -228,7 +229,7 @@ class PocketPbx:
         certificate: Issued | IssuedFiles | tuple[bytes, bytes] | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
-        client_authority: CertificateAuthority | bytes | None = None,
+        client_authority: CertificateAuthority | TrustList | bytes | None = None,
         minimum: TlsVersion = TlsVersion.TLS1_2,
         maximum: TlsVersion = TlsVersion.TLS1_3,
         pongs: bool = True,
@@ -241,7 +242,7 @@ class PocketPbx:
 
         `certificate` is one of `pki`, the files of one, or PEM texts of certificate (with intermediates) and key; with None the
         PBX makes its own authority and a certificate for localhost, 127.0.0.1, ::1 and `host`. `port` 0 takes a free one. With
-        `client_authority` (or the PEM of several) clients must show a certificate. The limits are seconds for a handshake, and
+        `client_authority` (or a list, or the PEM, of several) clients must show a certificate. The limits are seconds for a handshake, and
         for the rest of a message of which a part has come. `settings` are the registrar's.
 
         Raises BadConfiguration or Misuse for what cannot be used.
@@ -256,14 +257,18 @@ class PocketPbx:
         if isinstance(certificate, Issued):
             pair = certificate.chain_pem, certificate.key_pem
         elif isinstance(certificate, IssuedFiles):
+            # Read as a pair first, so that what is wrong is said of the files.
+            Identity.from_files(certificate.certificate, certificate.key)
             pair = read_file(str(certificate.certificate)), read_file(str(certificate.key))
         else:
             pair = certificate
         if isinstance(client_authority, CertificateAuthority):
             client_authority = client_authority.pem
+        if isinstance(client_authority, bytes):
+            client_authority = TrustList.from_pem(client_authority)
         self._context: SSL.Context = server_context(
             *pair,
-            client_anchors=TrustList.from_pem(client_authority) if client_authority is not None else None,
+            client_anchors=client_authority,
             minimum=minimum,
             maximum=maximum,
         )

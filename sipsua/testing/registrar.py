@@ -24,6 +24,9 @@ from sipsua.sip.headers import NameAddr, parse_seconds, quote
 from sipsua.sip.message import Header, Request
 from sipsua.sip.uri import Uri
 
+MAX_USERS = 1_000_000
+"""More users than this no range may make."""
+
 MAX_BINDINGS = 64
 """Bindings of one user: more than any fork, and a client that makes a new Contact each time does no harm."""
 
@@ -353,14 +356,18 @@ class Registrar:
 
 def users_in(ranges: str, password: str) -> dict[str, str]:
     """Users by number, all with one password: `1000-1099`, `7,100-120`; leading zeros are kept. Raises BadConfiguration."""
-    users = {}
+    users: dict[str, str] = {}
     for piece in ranges.split(","):
         found = _RANGE.fullmatch(piece.strip())
         first, last = (found[1], found[2] or found[1]) if found else ("1", "0")
-        if not 0 <= int(last) - int(first) < 1_000_000:
-            raise BadConfiguration(
-                f"{piece.strip()!r} is no range of users", fix="write numbers like 1000-1099, or several with commas"
-            )
+        count = int(last) - int(first) + 1
+        fix = "write numbers like 1000-1099, or several with commas"
+        if not piece.strip():
+            raise BadConfiguration(f"there is an empty range of users in {ranges!r}", fix=fix)
+        if count < 1:
+            raise BadConfiguration(f"{piece.strip()!r} is no range of users", fix=fix)
+        if len(users) + count > MAX_USERS:
+            raise BadConfiguration(f"{ranges!r} is more than {MAX_USERS} users", fix="take fewer")
         for number in range(int(first), int(last) + 1):
             users[f"{number:0{len(first)}d}"] = password
     return users

@@ -40,6 +40,24 @@ def test_the_flow_leads_to_the_server_or_else_to_the_domain(
     assert config.uri == uri
 
 
+@pytest.mark.parametrize(
+    ("given", "sent", "decoded"),
+    [
+        ("jürgen", "j%C3%BCrgen", "jürgen"),
+        ("日本%20x", "%E6%97%A5%E6%9C%AC%20x", "日本 x"),
+        ("%C3%BC", "%C3%BC", "ü"),
+        ("\udcff", "%FF", "\udcff"),
+    ],
+)
+def test_letters_beyond_ascii_in_the_user_are_escaped_on_the_wire(
+    make_config: MakeConfig, given: str, sent: str, decoded: str
+) -> None:
+    config = make_config(uri=f"sips:{given}@pbx.example.com")
+    assert config.uri == f"sips:{given}@pbx.example.com"
+    assert str(config.aor) == f"sips:{sent}@pbx.example.com"
+    assert (config.aor.user, config.aor.decoded_user) == (sent, decoded)
+
+
 def test_a_target_is_written_as_it_is_read() -> None:
     for text in ("pbx.example.com:5061", "192.0.2.7:443", "[2001:db8::7]:5061"):
         assert str(Target.parse(text)) == text
@@ -80,6 +98,10 @@ def test_a_target_is_written_as_it_is_read() -> None:
         ({"server": "2001:db8::7"}, "is no server", "an IPv6 address in brackets"),
         ({"server": "pbx.example.com;lr"}, "is no server", "write HOST or HOST:PORT"),
         ({"server": "pbx example"}, "is no server", "write HOST or HOST:PORT"),
+        ({"uri": "sips:alice@bücher.example"}, "is no SIP address", "internationalized host name as xn--"),
+        ({"uri": "sips:bücher.example"}, "is no SIP address", "write sips:user@host"),
+        ({"uri": "sips:\ud800@pbx.example.com"}, "half a surrogate pair", "take it out"),
+        ({"server": "bücher.example"}, "is no server", "internationalized host name as xn--"),
         ({"expires": 0}, "expires of 0 s", "ask for 1 s to 2147483647 s"),
         ({"expires": 2**31}, "expires of 2147483648 s", "ask for 1 s"),
         ({"display_name": "a\r\nb"}, "display_name holds a control character", "take it out"),

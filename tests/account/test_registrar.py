@@ -170,11 +170,12 @@ def test_423_raises_expires_to_min_and_keeps_it(make_pair: MakePair) -> None:
     ("headers", "what"),
     [
         ([], "60 s are too short and it does not say what is enough"),
-        ([("Min-Expires", "soon")], "60 s are too short and it does not say what is enough"),
+        ([("Min-Expires", "soon")], "60 s are too short, and its Min-Expires 'soon' cannot be read"),
+        ([("Min-Expires", "99999999999")], "60 s are too short, and its Min-Expires '99999999999' cannot be read"),
         ([("Min-Expires", "60")], "60 s are too short, it says, but 60 s were enough"),
         ([("Min-Expires", "30")], "60 s are too short, it says, but 30 s were enough"),
     ],
-    ids=["without", "malformed", "equal", "lower"],
+    ids=["without", "malformed", "too large", "equal", "lower"],
 )
 def test_423_whose_min_expires_is_no_help_is_a_refusal(
     make_pair: MakePair, headers: list[tuple[str, str]], what: str
@@ -388,10 +389,20 @@ def test_retry_after_makes_the_wait_longer_and_never_shorter(make_pair: MakePair
     pair.register()
     pair.answer(503, headers=[("Retry-After", header)])
     retry_in = failure(pair).retry_in
+    assert ("[Retry-After: " in failure(pair).error.what) is header[0].isdigit()
     assert retry_in is not None
     assert least <= retry_in <= max(least, 60)
     pair.wait(least - 0.1)
     assert len(pair.requests) == 1
+
+
+def test_a_refusal_says_when_the_server_may_be_asked_again(make_pair: MakePair) -> None:
+    pair = make_pair(keep_alive=None)
+    pair.register()
+    pair.answer(503, headers=[("Retry-After", "120 (in maintenance)")])
+    assert failure(pair).error.what == (
+        "the registrar at pbx.example.com:5061 answered 503 Service Unavailable [Retry-After: 120 s]"
+    )
 
 
 def test_retry_after_holds_for_one_wait_only(make_pair: MakePair) -> None:

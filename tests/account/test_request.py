@@ -71,3 +71,12 @@ def test_the_config_s_user_agent_takes_the_place_of_the_persona_s(make_pair: Mak
     pair = make_pair(user_agent="Test 100%")
     pair.register()
     assert pair.request.first("user-agent") == "Test 100%"
+
+
+def test_a_user_beyond_ascii_is_escaped_in_addresses_and_plain_in_the_credentials(make_pair: MakePair) -> None:
+    pair = make_pair(uri="sips:jürgen@pbx.example.com", display_name="Jürgen")
+    pair.register()
+    assert pair.request.first("to") == '"Jürgen" <sips:j%C3%BCrgen@pbx.example.com>'
+    assert own(pair).startswith("<sips:j%C3%BCrgen@")
+    pair.challenge()
+    assert 'username="jürgen"' in (pair.request.first("authorization") or "")

@@ -106,10 +106,18 @@ async def test_localhost_is_the_loopback(host: str) -> None:
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("host", ["", "two words", "a..b", "[192.0.2", "x" * 64 + ".example", "a@b"])
+@pytest.mark.parametrize(
+    "host", ["", "two words", "a..b", "[192.0.2", "x" * 64 + ".example", "a@b", "127.0.0.1.", "10.0.0.256"]
+)
 async def test_what_is_no_name_is_unreachable(host: str) -> None:
-    with pytest.raises(Unreachable, match="neither a host name nor an IP address"):
+    with pytest.raises(Unreachable, match=r"neither a host name nor an IP address \(correct its dots and letters\)"):
         await resolve(host, timeout=1)
+
+
+@pytest.mark.asyncio
+async def test_what_is_no_internationalized_name_is_to_be_written_in_ascii() -> None:
+    with pytest.raises(Unreachable, match="write an internationalized name as xn--"):
+        await resolve("straße..example", timeout=1)
 
 
 # The hosts file

@@ -20,9 +20,10 @@ from sipsua.sip.message import Request, Response, respond
 from sipsua.testing import misbehaviour
 from sipsua.testing.misbehaviour import Step, Then
 from sipsua.testing.pbx import PbxFlow, PocketPbx
-from sipsua.testing.pki import CertificateAuthority, self_signed
+from sipsua.testing.pki import CertificateAuthority, IssuedFiles, self_signed
 from sipsua.testing.registrar import Settings, users_in
 from sipsua.trust.policy import TlsVersion
+from sipsua.trust.store import TrustList
 
 pytestmark = pytest.mark.asyncio
 
@@ -569,3 +570,25 @@ async def test_waiting_ends_with_a_reason_where_nothing_comes() -> None:
         with pytest.raises(ZeroDivisionError):
             await waiting
         assert (await client.frame(), (await client.send()).status) == (KeepAlive.PONG, 401)
+
+
+async def test_a_weak_key_is_bad_configuration_when_the_pbx_is_made() -> None:
+    with pytest.raises(BadConfiguration, match=r"key of RSA 1024 is too weak.*use RSA 2048 or P-256"):
+        PocketPbx({"1000": "secret"}, certificate=self_signed("127.0.0.1", key="rsa1024"))
+
+
+async def test_files_that_do_not_belong_together_are_named(tmp_path: Path) -> None:
+    one, other = (self_signed("127.0.0.1").write(tmp_path, stem) for stem in ("one", "other"))
+    with pytest.raises(BadConfiguration, match=r"the private key in .*other\.key does not belong to .* in .*one\.pem"):
+        PocketPbx({"1000": "secret"}, certificate=IssuedFiles(one.certificate, other.key))
+
+
+async def test_clients_may_be_held_to_a_trust_list(tmp_path: Path) -> None:
+    phones = CertificateAuthority("phones")
+    async with PocketPbx({"1000": "secret"}, client_authority=TrustList.from_pem(phones.pem)) as pbx:
+        context = trusting(pbx.ca_pem)
+        files = phones.issue("phone-1").write(tmp_path)
+        context.load_cert_chain(files.certificate, files.key)
+        client = await Client(pbx).connect(context)
+        assert (await client.bind()).status == 200
+        await client.close()

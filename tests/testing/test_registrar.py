@@ -526,7 +526,13 @@ def test_users_in_reads_ranges_and_keeps_leading_zeros() -> None:
     assert users_in("7, 098-101", "x") == dict.fromkeys(["7", "098", "099", "100", "101"], "x")
 
 
-@pytest.mark.parametrize("text", ["", "a-b", "5-1", "1-9999999999", "1-", "1--2"])
+@pytest.mark.parametrize("text", ["", "1000-1099,", "1,,2", "a-b", "5-1", "1-", "1--2"])
 def test_users_in_refuses_what_is_no_range(text: str) -> None:
     with pytest.raises(BadConfiguration, match="range of users"):
+        users_in(text, "x")
+
+
+@pytest.mark.parametrize("text", ["1-9999999999", "0-1000000", "0-599999,600000-1199999"])
+def test_users_in_refuses_more_than_a_million(text: str) -> None:
+    with pytest.raises(BadConfiguration, match="is more than 1000000 users"):
         users_in(text, "x")

@@ -398,3 +398,13 @@ async def test_another_event_loop_than_the_one_that_entered_is_misuse() -> None:
 def test_what_is_no_account_makes_no_user_agent() -> None:
     with pytest.raises(BadConfiguration, match=r"cannot be made of type NoneType .*an AccountConfig"):
         UserAgent(None)  # type: ignore[arg-type]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("user", ["jürgen", "j%C3%BCrgen"])
+async def test_a_user_beyond_ascii_registers_escaped_or_not(user: str) -> None:
+    async with PocketPbx({"jürgen": "secret"}) as pbx:
+        uri = pbx.uri("1000").replace("1000", user)
+        async with UserAgent(account(pbx, uri=uri)) as ua:
+            await ua.register(within=5)
+            assert len(pbx.bindings["jürgen"]) == 1
