@@ -98,7 +98,7 @@ def pbx(
             else:
                 directory = Path(stack.enter_context(TemporaryDirectory(prefix="sipsua-pbx-")))
                 ca, files = authority.write(directory / "ca.pem"), certificate.write(directory)
-                screen.line(("CA", "dim"), f"         {ca}, removed at the end", indent=2)
+                screen.line(("CA", "dim"), f"         {ca} (removed at the end)", indent=2)
             screen.line(("certificate", "dim"), f"{files.certificate}, key {files.key}", indent=2)
             how = f"--password-env {shlex.quote(password_env)}" if password_env is not None else "--password PASSWORD"
             if password_file is not None:

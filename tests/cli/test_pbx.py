@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from sipsua import AccountConfig, BadConfiguration, Policy, TrustList, UserAgent
+from sipsua.cli.screen import Screen
+from sipsua.cli.switchboard import Switchboard
 from sipsua.testing.pki import CertificateAuthority
 from tests.cli.conftest import PASSWORD, Sipsua
 
@@ -78,3 +83,18 @@ def test_port_that_is_taken_is_17_and_leaves_no_files(
     assert result.code == 17
     assert list(tmp_path.iterdir()) == []
     assert f"port {port}" in result.told[0]
+
+
+@pytest.mark.asyncio
+async def test_disk_that_fills_up_later_ends_the_pbx() -> None:
+    class Full(Screen):
+        def line(self, *parts: Any, **options: Any) -> None:
+            raise BadConfiguration("cannot write to standard output: No space left on device")
+
+    async with Switchboard({"1000": PASSWORD}, Full()) as pbx:
+        serving = asyncio.create_task(pbx.serve())
+        trust = Policy(anchors=TrustList.from_pem(pbx.ca_pem))
+        async with UserAgent(AccountConfig(uri=pbx.uri("1000"), password=PASSWORD, policy=trust)) as ua:
+            await ua.register(10.0)
+        with pytest.raises(BadConfiguration, match="No space left"):
+            await serving

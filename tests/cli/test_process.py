@@ -195,6 +195,22 @@ sys.exit(main())
     assert json.loads(done.stdout)["error"]["code"] == "interrupted"
 
 
+def test_hang_up_under_nohup_changes_nothing(pbx: PbxProcess, ca: Path) -> None:
+    program = f"""
+import os, signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+from sipsua.cli import interrupt, main
+sys.argv[1:] = ["register", "sips:1000@127.0.0.1:{pbx.port}", "--ca", {str(ca)!r}, "--password-env", "PASS"]
+interrupt.arm()
+os.kill(os.getpid(), signal.SIGHUP)
+sys.exit(main())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env={**os.environ, "PASS": PASSWORD}
+    )
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("command", ["register", "register --json", "demo", "pbx", "register --help"])
 @pytest.mark.parametrize(
     ("end", "words"),
