@@ -55,7 +55,7 @@ class Identity:
             if key_where == where:
                 raise BadConfiguration(
                     f"{where} holds the certificate, but no usable private key",
-                    fix="give the file of the unencrypted key too (--key), or put both into one",
+                    fix="give the file of the unencrypted key too, or put both into one",
                 ) from None
             raise BadConfiguration(
                 f"{key_where} holds no usable private key", fix="give a PEM or DER file with the unencrypted key"

@@ -100,7 +100,7 @@ def test_sha1_signature_on_the_own_certificate_is_taken() -> None:
 
 def test_certificate_file_without_its_key_says_how_to_give_it(tmp_path: Path) -> None:
     with pytest.raises(
-        BadConfiguration, match=r"server\.pem holds the certificate, but no usable private key \(.*--key"
+        BadConfiguration, match=r"server\.pem holds the certificate, but no usable private key \(.*key too"
     ):
         Identity.from_files(PHONE.write(tmp_path).certificate)
 
