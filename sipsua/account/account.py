@@ -34,7 +34,7 @@ from sipsua.events import (
     RequestAnswered,
 )
 from sipsua.sip.message import Request, Response
-from sipsua.sip.transactions import Transactions
+from sipsua.sip.transactions import T1, Transactions
 from sipsua.trust.verdict import Verdict
 
 
@@ -213,7 +213,7 @@ class Account:
         """Do what is due."""
         for transaction in self._transactions.handle_timer(now):
             error = NoAnswer(
-                f"{self.target} gave no final answer to {transaction.method} within 32 s (Timer F)",
+                f"{self.target} gave no final answer to {transaction.method} within {64 * T1:g} s (Timer F)",
                 fix="see whether the server handles requests at all on this port, and look at its log",
             )
             self.registration.step(Input.NO_ANSWER, now, error)
