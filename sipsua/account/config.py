@@ -171,7 +171,7 @@ class AccountConfig:
             # What stands in a header line, or is hashed as UTF-8. The value itself is not for a message: it may be the password.
             if value and (_CONTROL.search(value) or _HALF_PAIR.search(value)):
                 raise BadConfiguration(f"{name} holds a control character or half a surrogate pair", fix="take it out")
-        object.__setattr__(self, "target", Target.parse(self.server) if self.server else Target.of(aor))
+        object.__setattr__(self, "target", Target.parse(self.server) if self.server is not None else Target.of(aor))
 
     def _parse_uri(self) -> Uri:
         user, at, rest = self.uri.partition("@")

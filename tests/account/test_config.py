@@ -93,6 +93,7 @@ def test_a_target_is_written_as_it_is_read() -> None:
         ({"uri": "sips:a%0d%0ax@pbx.example.com"}, "the user of the URI holds a control character", "take it out"),
         ({"server": "sips:pbx.example.com"}, "is no server", "write HOST or HOST:PORT"),
         ({"server": "alice@pbx.example.com"}, "is no server", "write HOST or HOST:PORT"),
+        ({"server": ""}, "is no server", "write HOST or HOST:PORT"),
         ({"server": "pbx.example.com:0"}, "is no server", "write HOST or HOST:PORT"),
         ({"server": "pbx.example.com:70000"}, "is no server", "write HOST or HOST:PORT"),
         ({"server": "2001:db8::7"}, "is no server", "an IPv6 address in brackets"),
