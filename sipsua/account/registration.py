@@ -221,7 +221,6 @@ class Registration:
         "_cseq",
         "_error",
         "_failures",
-        "_from_tag",
         "_granted",
         "_held",
         "_proofs",
@@ -235,6 +234,7 @@ class Registration:
         "call_id",
         "deadline",
         "expires_at",
+        "from_tag",
         "state",
     )
 
@@ -252,7 +252,8 @@ class Registration:
         self._request_uri = request.registrar(config)
         self._asked_expires = config.expires
         self._cseq = 0
-        self._from_tag = ""
+        self.from_tag = ""
+        """The tag of their From; empty before the first flow."""
         self._template = ""
         # what this attempt has come to
         self._rounds = 0
@@ -297,9 +298,9 @@ class Registration:
             persona, dice = config.persona, self._account.dice
             token = persona.call_id_token.make(dice)
             self.call_id = persona.call_id % {"token": token, "line": config.line, "host": host}
-            self._from_tag = persona.tag.make(dice)
+            self.from_tag = persona.tag.make(dice)
         self._contact = request.contact(config, self._aor, sent_by)
-        self._template = request.template(config, self._aor, sent_by, self.call_id, self._from_tag)
+        self._template = request.template(config, self._aor, sent_by, self.call_id, self.from_tag)
 
     def receive(self, response: Response, now: float) -> None:
         """A response to our REGISTER."""

@@ -1,8 +1,8 @@
 """Many accounts on one flow, without the flow: how trunks behave, and how one machine holds more accounts than flows.
 
-The stream is cut into messages once, one ping goes out for all, and each message is handed to its account: a response by Call-ID, a
-request by the user of its Request-URI (or, where that names none, of its To). What the door calls on an account with a flow of its own
-it calls here: `receive_data`, `handle_timer`, `get_timer`, `data_to_send`, `wants_close`.
+The stream is cut into messages once, one ping goes out for all, and each message is handed to its account: a response by Call-ID and From
+tag, a request by the user of its Request-URI (or, where that names none, of its To). What the door calls on an account with a flow of
+its own it calls here: `receive_data`, `handle_timer`, `get_timer`, `data_to_send`, `wants_close`.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from sipsua.sip.message import Request, Response, respond
 class Trunk:
     """The accounts on one flow, from its opening to its end."""
 
-    __slots__ = ("_by_call_id", "_by_user", "_out", "_stream", "_tag")
+    __slots__ = ("_by_sender", "_by_user", "_out", "_stream", "_tag")
 
     def __init__(self) -> None:
-        self._by_call_id: dict[str, Account] = {}
+        self._by_sender: dict[tuple[str, str], Account] = {}
         self._by_user: dict[str, list[Account]] = {}
         self._stream: Stream | None = None
         self._out: list[bytes] = []
@@ -40,12 +40,12 @@ class Trunk:
         if self._stream is None:
             self._stream = Stream(account.config, account.dice, self._out.append, now)
             self._tag = partial(account.config.persona.tag.make, account.dice)
-        self._by_call_id[account.registration.call_id] = account
+        self._by_sender[account.registration.call_id, account.registration.from_tag] = account
         self._by_user.setdefault(account.config.aor.user or "", []).append(account)
 
     def dismiss(self, account: Account) -> None:
         """Let an account go: no message reaches it any more."""
-        self._by_call_id.pop(account.registration.call_id, None)
+        self._by_sender.pop((account.registration.call_id, account.registration.from_tag), None)
         namesakes = self._by_user.get(account.config.aor.user or "", [])
         if account in namesakes:
             namesakes.remove(account)
@@ -93,9 +93,10 @@ class Trunk:
         self._out.append(bytes(response))
 
     def _addressee(self, message: Request | Response) -> Account | None:
-        if isinstance(message, Response):
-            return self._by_call_id.get(message.first("call-id") or "")
         try:
+            if isinstance(message, Response):
+                # The Call-ID alone is not enough: a persona's may have no more than 32 random bits.
+                return self._by_sender.get((message.call_id, message.from_.tag or ""))
             to = message.to.uri
             accounts = self._by_user.get(message.uri.user or to.user or "", [])
         except MalformedMessage:

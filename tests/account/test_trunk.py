@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from sipsua.account.account import Account
 from sipsua.account.config import AccountConfig, Connection
+from sipsua.account.persona import YEALINK, Dice
 from sipsua.account.trunk import Trunk
 from sipsua.events import RequestAnswered
 from sipsua.sip.framing import Framer
-from sipsua.sip.message import Message, Response
+from sipsua.sip.message import Message, Response, respond
 from sipsua.testing.pair import AccountPair
 
 
@@ -22,8 +24,8 @@ class Shared:
     trunk: Trunk = field(default_factory=Trunk)
     pairs: list[AccountPair] = field(default_factory=list)
 
-    def add(self, config: AccountConfig) -> Account:
-        pair = AccountPair(config)
+    def add(self, config: AccountConfig, dice: Dice | None = None) -> Account:
+        pair = AccountPair(config, dice=dice) if dice is not None else AccountPair(config)
         pair.register()
         self.trunk.admit(pair.account, 0.0)
         self.pairs.append(pair)
@@ -109,3 +111,26 @@ def test_dismissed_account_is_reached_no_more(make_config: Callable[..., Any]) -
     shared.trunk.dismiss(account)
     assert shared.receive(options("sips:a@192.0.2.1", "sips:a@pbx.example.com")) == []
     assert [answer.status for answer in shared.said()] == [404]
+
+
+def test_response_reaches_its_own_account_where_two_have_drawn_the_same_call_id(
+    make_config: Callable[..., AccountConfig],
+) -> None:
+    def unlucky(seed: int) -> Dice:
+        """The first number, that of the Call-ID, is 7."""
+        rest = random.Random(seed)
+        numbers = iter([7])
+        return lambda bits: next(numbers, None) or rest.getrandbits(bits)
+
+    shared = Shared()
+    accounts = [
+        shared.add(
+            make_config(uri=f"sips:{user}@pbx.example.com", persona=YEALINK, connection=Connection.SHARED),
+            unlucky(seed),
+        )
+        for seed, user in enumerate(("a", "b"))
+    ]
+    assert accounts[0].registration.call_id == accounts[1].registration.call_id
+    for account, pair in zip(accounts, shared.pairs, strict=True):
+        answer = respond(pair.request, 200, "OK", [("Contact", f"{pair.request.first('contact')};expires=60")])
+        assert shared.receive(bytes(answer)) == [account]
