@@ -285,7 +285,7 @@ class Account:
         """Nothing more can be read off the flow, or nobody answers on it."""
         failure = stream.failure
         if isinstance(failure, MalformedMessage):
-            if stream.broken is not None and stream.broken.method != "ACK":
+            if stream.broken is not None:
                 self._answer_malformed(stream.broken, failure, self.config.persona.tag.make(self.dice))
             self.emit(MessageDropped(failure.what))
             self.drop_flow(failure.what, failure.fix or "look at the server's log: it sent what is no whole message")

@@ -14,6 +14,7 @@ from typing import Protocol
 from sipsua.account import registrar, request
 from sipsua.account.config import AccountConfig, Target
 from sipsua.account.persona import Dice, fraction
+from sipsua.account.proof import Proof, kind
 from sipsua.errors import CredentialsRefused, Defect, Lost, MalformedMessage, Refused, SipsuaError, printable
 from sipsua.events import Event, Registered, RegistrationFailed, Unregistered
 from sipsua.sip.digest import Challenge, DigestClient, strongest
@@ -265,7 +266,7 @@ class Registration:
         self._granted = 0
         self._retry_after = 0
         self._error: SipsuaError | None = None
-        self._proofs: dict[str, _Proof] = {}
+        self._proofs: dict[str, Proof] = {}
         # bindings
         self._contact = ""
         self._bound: tuple[str, ...] = ()
@@ -361,7 +362,7 @@ class Registration:
         challenges = Challenge.parse_all(response.index.get(field, ()))
         challenge = strongest(challenges)
         if challenge is None:
-            offered = ", ".join(sorted({_kind(one) for one in challenges})) or "no Digest"
+            offered = ", ".join(sorted({kind(one) for one in challenges})) or "no Digest"
             return Input.REFUSED, self._refusal(
                 response,
                 f"it asks for {offered}",
@@ -370,7 +371,7 @@ class Registration:
         proof = self._proofs.get(name)
         if proof is None:
             user = config.auth_user or self._aor.decoded_user or ""
-            proof = _Proof(DigestClient(user, config.password, order=config.persona.digest_order), info)
+            proof = Proof(DigestClient(user, config.password, order=config.persona.digest_order), info)
             self._proofs[name] = proof
         elif proof.digest.is_refusal(challenge, proof.sent):
             del self._proofs[name]
@@ -555,35 +556,6 @@ class Registration:
     def _standing(self, now: float) -> bool:
         """True where a binding of ours may still stand at the registrar."""
         return bool(self._bound) and self.expires_at is not None and now < self.expires_at
-
-
-class _Proof:
-    """The credentials of one header field: what answers its challenges, and the last answer."""
-
-    __slots__ = ("_info", "digest", "sent")
-
-    def __init__(self, digest: DigestClient, info: str) -> None:
-        self.digest = digest
-        self.sent: str | None = None
-        """The value in the request that is under way."""
-        self._info = info
-
-    def accepted(self, response: Response) -> None:
-        """The request was accepted: the server may name the nonce of the next one (RFC 7616 section 3.5)."""
-        self.sent = None
-        info = response.first(self._info)
-        if info is not None:
-            try:
-                self.digest.next_nonce(info)
-            except MalformedMessage:
-                # A success stays one; the nonce that we have goes on.
-                pass
-
-
-def _kind(challenge: Challenge) -> str:
-    """What a challenge wants, in words."""
-    qop = f" with qop {','.join(challenge.qop)}" if challenge.qop else ""
-    return f"{challenge.algorithm or 'MD5'}{qop}"
 
 
 _ACTIONS: Mapping[Action, Callable[[Registration, float], None]] = {

@@ -57,9 +57,9 @@ class Stream:
 
     @property
     def broken(self) -> Request | None:
-        """The request whose framing was lost, where its head could be read: it can be answered before the flow is closed."""
+        """The request whose framing was lost, where its head could be read: it is to be answered before the flow is closed."""
         message = self._framer.broken
-        return message if isinstance(message, Request) else None
+        return message if isinstance(message, Request) and message.method != "ACK" else None
 
     @property
     def deadline(self) -> float | None:

@@ -161,7 +161,8 @@ class Flow(asyncio.BufferedProtocol):
         """Wait until the socket is closed, after `close` or `abort`."""
         if self._transport is not None:
             self.closed = self.closed or self._loop.create_future()
-            await self.closed
+            # All lines of a shared flow wait for this one; who is cancelled must not take it from the others.
+            await asyncio.shield(self.closed)
 
     # asyncio.BufferedProtocol
 
@@ -216,8 +217,6 @@ class Flow(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
-        if self._limit is not None:
-            self._limit.cancel()
         what = "reset the connection" if isinstance(exc, ConnectionError) else "closed the connection"
         if self._stage is _Stage.CONNECTED:
             self._end(
@@ -238,9 +237,7 @@ class Flow(asyncio.BufferedProtocol):
         pipe = self._pipe
         transport = self._transport
         assert transport is not None
-        if self._limit is not None:
-            self._limit.cancel()
-            self._limit = None
+        self._clear_limit()
         self._stage = _Stage.OPEN
         self.timings_ms["tls"] = (self._loop.time() - self._began) * 1000
         host, port, *_ = transport.get_extra_info("sockname")
@@ -261,13 +258,13 @@ class Flow(asyncio.BufferedProtocol):
         if not self.finished.done():
             self.finished.set_result(None)
 
-    def _end(self, error: SipsuaError) -> None:
-        """The flow ends here; the rider is told, unless it knows."""
+    def _end(self, error: SipsuaError, *, at_once: bool = False) -> None:
+        """The flow ends here; the rider is told, unless it knows. `at_once`: what is not written yet is not waited for."""
         stage, self._stage = self._stage, _Stage.GONE
-        if self._limit is not None:
-            self._limit.cancel()
-            self._limit = None
-        if self._transport is not None:
+        self._clear_limit()
+        if self._transport is not None and at_once:
+            self._transport.abort()
+        elif self._transport is not None:
             # It closes when all is written, and that is not up to us alone.
             self._transport.close()
             self._limit = self._loop.call_later(self._limits.close, self._transport.abort)
@@ -278,25 +275,23 @@ class Flow(asyncio.BufferedProtocol):
             self._rider.flow_lost(error if isinstance(error, FlowLost) else FlowLost(error.what, fix=error.fix))
 
     def _give_up_reader(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
-        self._end(
-            FlowLost(
-                f"{self.target} does not read what it is sent: {MAX_UNREAD // 1024} KiB wait",
-                fix="look at the server: it hangs, or asks faster than it listens",
-            )
+        error = FlowLost(
+            f"{self.target} does not read what it is sent: {MAX_UNREAD // 1024} KiB wait",
+            fix="look at the server: it hangs, or asks faster than it listens",
         )
+        self._end(error, at_once=True)
 
     def _handshake_late(self) -> None:
-        limit = self._limits.handshake
         error = HandshakeFailed(
-            f"{self.target} did not finish the TLS handshake within {limit:g} s",
+            f"{self.target} did not finish the TLS handshake within {self._limits.handshake:g} s",
             fix="check that this is its TLS port; a server that is silent here waits for something else than TLS",
         )
-        transport = self._transport
-        self._end(error)
-        if transport is not None:
-            transport.abort()
+        self._end(error, at_once=True)
+
+    def _clear_limit(self) -> None:
+        if self._limit is not None:
+            self._limit.cancel()
+            self._limit = None
 
     def _flush(self) -> None:
         data = self._pipe.outgoing()

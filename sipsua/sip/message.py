@@ -9,6 +9,7 @@ are held, and what they raise says with which status to answer.
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Self
@@ -91,9 +92,9 @@ class Message:
         return (text + "\r\n\r\n").encode("utf-8", "surrogateescape") + self.body
 
     @property
+    @abstractmethod
     def start_line(self) -> str:
         """The first line, without its line end."""
-        raise NotImplementedError
 
     @property
     def index(self) -> dict[str, list[str]]:
