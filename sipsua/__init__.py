@@ -34,9 +34,11 @@ if TYPE_CHECKING:
     from sipsua.errors import Untrusted as Untrusted
     from sipsua.events import Lock as Lock
     from sipsua.events import LockState as LockState
+    from sipsua.trust.crl import CrlList as CrlList
     from sipsua.trust.identity import Identity as Identity
     from sipsua.trust.policy import NameRule as NameRule
     from sipsua.trust.policy import Policy as Policy
+    from sipsua.trust.policy import Revocation as Revocation
     from sipsua.trust.policy import TlsVersion as TlsVersion
     from sipsua.trust.store import TrustList as TrustList
     from sipsua.trust.verdict import CertificateRefused as CertificateRefused
@@ -65,8 +67,9 @@ _ROOMS = {
         "Untrusted",
     ),
     "sipsua.events": ("Lock", "LockState"),
+    "sipsua.trust.crl": ("CrlList",),
     "sipsua.trust.identity": ("Identity",),
-    "sipsua.trust.policy": ("NameRule", "Policy", "TlsVersion"),
+    "sipsua.trust.policy": ("NameRule", "Policy", "Revocation", "TlsVersion"),
     "sipsua.trust.store": ("TrustList",),
     "sipsua.trust.verdict": ("CertificateRefused", "Problem", "ProblemCode", "Verdict"),
     "sipsua.ua.user_agent": ("UserAgent",),

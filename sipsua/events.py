@@ -50,7 +50,9 @@ class Lock:
     anchor: str | None = None
     """Subject of the trust anchor."""
     anchor_list: str | None = None
-    """`built-in` or `custom`."""
+    """`built-in`, `custom` or `mozilla`."""
+    resumed: bool = False
+    """True where the session of an earlier handshake was resumed, and its Verdict with it."""
 
     @property
     def locked(self) -> bool:
@@ -70,6 +72,7 @@ class Lock:
             "peer": self.peer,
             "anchor": self.anchor,
             "anchor_list": self.anchor_list,
+            "resumed": self.resumed,
         }
 
 
@@ -86,6 +89,8 @@ class Negotiated:
     """Our own address and port on this flow: what Via and Contact say."""
     at: datetime
     """When the handshake was finished, UTC."""
+    resumed: bool = False
+    """Whether an earlier session was resumed."""
 
 
 class Event:

@@ -62,6 +62,7 @@ def close(lock: Lock, verdict: Verdict, negotiated: Negotiated) -> Lock:
         peer=negotiated.peer,
         anchor=verdict.anchor,
         anchor_list=verdict.anchor_list,
+        resumed=negotiated.resumed,
     )
 
 

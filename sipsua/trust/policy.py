@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any, get_args, get_origin, get_type_hints
 
 from sipsua.errors import BadConfiguration
+from sipsua.trust.crl import CrlList
 from sipsua.trust.identity import Identity
 from sipsua.trust.store import TrustList
 
@@ -34,11 +35,24 @@ class NameRule(StrEnum):
 class TlsVersion(IntEnum):
     """A TLS version by its number on the wire (RFC 8446 section 4.2.1)."""
 
+    TLS1_0 = 0x0301
+    """Deprecated by RFC 8996; a policy takes it with `dangerous_old_tls` only."""
+    TLS1_1 = 0x0302
+    """Likewise."""
     TLS1_2 = 0x0303
     TLS1_3 = 0x0304
 
     def __str__(self) -> str:
-        return {0x0303: "TLSv1.2", 0x0304: "TLSv1.3"}[self.value]
+        return {0x0301: "TLSv1", 0x0302: "TLSv1.1", 0x0303: "TLSv1.2", 0x0304: "TLSv1.3"}[self.value]
+
+
+class Revocation(StrEnum):
+    """What it means that nobody says whether a certificate is revoked."""
+
+    SOFT = "soft"
+    """Go on; the Verdict warns."""
+    HARD = "hard"
+    """Refuse."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +67,26 @@ class Policy:
     """The certificate shown when the server asks for one."""
     minimum: TlsVersion = TlsVersion.TLS1_2
     maximum: TlsVersion = TlsVersion.TLS1_3
+    ciphers: str | None = None
+    """An OpenSSL cipher string for TLS 1.2 and below, such as `ECDHE+AESGCM`; None offers the suites of `net.tls`."""
+    crls: CrlList | None = None
+    """Certificate revocation lists that count; None: revocation is not looked up in any."""
+    staple: bool = False
+    """Ask the server for a stapled OCSP response (RFC 6066 section 8), hold it to RFC 6960, and a certificate that promises one
+    (RFC 7633) to its promise."""
+    revocation: Revocation = Revocation.SOFT
+    """What counts where `crls` or `staple` is set and no answer is to be had."""
+    legacy_path: bool = False
+    """Follow the chain as the server sent it, as OpenSSL 1.0 did: an expired root that it leads to refuses, even where a shorter way
+    leads to a trusted one (the DST Root CA X3 trap of 2021)."""
+    resume: bool = False
+    """Resume TLS sessions with the same server, name and policy. A resumed handshake shows no certificate: the Verdict is that of the
+    handshake which the session is from."""
+    dangerous_old_tls: bool = False
+    """Take a `minimum` below TLS 1.2."""
+    dangerous_weak_ciphers: bool = False
+    """Take keys, signatures and suites below OpenSSL's security level 2, and suites without encryption or authentication in
+    `ciphers`."""
     dangerous_accept_any_certificate: bool = False
     """Accept whatever the server shows. Problems are still listed in the Verdict, whose `verified` is False."""
 
@@ -61,6 +95,11 @@ class Policy:
         if self.minimum > self.maximum:
             raise BadConfiguration(
                 f"TLS versions from {self.minimum} to {self.maximum} hold none", fix="give the lower version first"
+            )
+        if self.minimum < TlsVersion.TLS1_2 and not self.dangerous_old_tls:
+            raise BadConfiguration(
+                f"{self.minimum} is not safe any more (RFC 8996)",
+                fix="begin with TLSv1.2; for a test of an old phone or server say dangerous_old_tls",
             )
 
     @property

@@ -38,7 +38,7 @@ class TrustAnchor:
     subject: str
     """RFC 4514 string."""
     origin: str
-    """The list it is from: `built-in` or `custom`."""
+    """The list it is from: `built-in`, `custom` or `mozilla`."""
     der: bytes
     """The certificate."""
     fingerprint: str

@@ -39,6 +39,10 @@ class ProblemCode(StrEnum):
     REVOCATION_UNKNOWN = "revocation_unknown"
     STAPLE_MISSING = "staple_missing"
     MALFORMED = "malformed"
+    OUT_OF_ORDER = "out_of_order"
+    """A warning: the chain was sent in another order than RFC 5246 section 7.4.2 wants."""
+    STRANGER = "stranger"
+    """A warning: a certificate was sent that the path has no use for."""
 
 
 NAME_PROBLEMS = frozenset({ProblemCode.NAME_MISMATCH, ProblemCode.NO_USABLE_NAME, ProblemCode.WILDCARD_REFUSED})
@@ -58,6 +62,16 @@ class Problem:
     """What was seen: the value, the date, the name."""
     fix: str
     """What an operator changes to mend it."""
+
+    def as_json(self) -> dict[str, Any]:
+        """A JSON object of all fields."""
+        return {
+            "code": str(self.code),
+            "index": self.index,
+            "rule": self.rule,
+            "evidence": self.evidence,
+            "fix": self.fix,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +99,20 @@ class Certificate:
     der: bytes
     """The certificate itself."""
 
+    def as_json(self) -> dict[str, Any]:
+        """A JSON object of all fields but the DER bytes."""
+        return {
+            "subject": self.subject,
+            "issuer": self.issuer,
+            "serial": self.serial,
+            "names": list(self.names),
+            "not_before": self.not_before.isoformat(),
+            "not_after": self.not_after.isoformat(),
+            "key": self.key,
+            "signature": self.signature,
+            "fingerprint": self.fingerprint,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -103,8 +131,13 @@ class Verdict:
     anchor: str | None = None
     """Subject of the trust anchor that the chain ends in, if it does."""
     anchor_list: str | None = None
-    """The list that the anchor came from: `built-in` or `custom`."""
+    """The list that the anchor came from: `built-in`, `custom` or `mozilla`."""
     problems: tuple[Problem, ...] = ()
+    """Why it was refused; with `accepted` and not `verified`, why it would have been."""
+    warnings: tuple[Problem, ...] = ()
+    """What is not as it should be and refused nothing: by the rules, or because the policy is lenient there."""
+    path: tuple[Certificate, ...] = ()
+    """The path that was built from the leaf, to the trust anchor where one was reached."""
 
     @property
     def name_only(self) -> bool:
@@ -120,30 +153,10 @@ class Verdict:
             "reference": self.reference,
             "anchor": self.anchor,
             "anchor_list": self.anchor_list,
-            "chain": [
-                {
-                    "subject": certificate.subject,
-                    "issuer": certificate.issuer,
-                    "serial": certificate.serial,
-                    "names": list(certificate.names),
-                    "not_before": certificate.not_before.isoformat(),
-                    "not_after": certificate.not_after.isoformat(),
-                    "key": certificate.key,
-                    "signature": certificate.signature,
-                    "fingerprint": certificate.fingerprint,
-                }
-                for certificate in self.chain
-            ],
-            "problems": [
-                {
-                    "code": str(problem.code),
-                    "index": problem.index,
-                    "rule": problem.rule,
-                    "evidence": problem.evidence,
-                    "fix": problem.fix,
-                }
-                for problem in self.problems
-            ],
+            "chain": [certificate.as_json() for certificate in self.chain],
+            "path": [certificate.as_json() for certificate in self.path],
+            "problems": [problem.as_json() for problem in self.problems],
+            "warnings": [problem.as_json() for problem in self.warnings],
         }
 
 
