@@ -181,6 +181,8 @@ class RequestAnswered(Event):
 
     method: str
     status: int
+    source: str | None = None
+    """Address and port of who sent it, where it came on a connection to the phone's listening port; None: on the account's flow."""
 
 
 @dataclass(frozen=True, slots=True)
