@@ -14,53 +14,64 @@ from functools import partial
 
 from sipsua.account import uas
 from sipsua.account.account import Account
+from sipsua.account.config import MAX_SECONDS
 from sipsua.account.persona import Dice, Token
 from sipsua.account.reception import Reception
 from sipsua.account.roster import Roster
 from sipsua.account.stream import Stream
 from sipsua.errors import BadConfiguration, MalformedMessage
 from sipsua.sip.message import Request
+from sipsua.trust.policy import check_types
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
-    """How many seconds a caller is waited for."""
+class InboundLimits:
+    """What callers may take of a phone, together and each."""
 
+    connections: int = 1000
+    """At once, those in their handshake too: what a PBX opens is one or a few, and a thousand take less memory than a call's media."""
+    per_source: int = 50
+    """At once from one address (of IPv6: one /64, which is what one host has), so that nobody can take the places of all others. A PBX
+    that opens a connection for each of its workers stays below."""
+    handshake: float = 10.0
+    """Seconds from TCP to the client's Finished: as long as we take for it as a client."""
     first: float = 32.0
-    """Its first octets after the handshake: who opens a connection has something to say, and 64*T1 is the longest that SIP waits."""
+    """Seconds to the first octets after the handshake: who opens one has something to say, and 64*T1 is the longest that SIP waits."""
     idle: float = 180.0
-    """Its next octets: half as much again as the longest pause between two pings (120 s, RFC 5626 section 4.4.1)."""
+    """Seconds to the next octets: half as much again as the longest pause between two pings (120 s, RFC 5626 section 4.4.1)."""
     message: float = 32.0
-    """The rest of a message of which a part has come (64*T1)."""
+    """Seconds to the rest of a message of which a part has come (64*T1)."""
+    close: float = 2.0
+    """Seconds to the client's close_notify after ours."""
 
     def __post_init__(self) -> None:
+        check_types(self)
         for one in fields(self):
-            seconds = getattr(self, one.name)
-            if not seconds > 0:
-                raise BadConfiguration(f"a patience of {seconds} s for {one.name}", fix="give more than 0 s")
+            if not 0 < (limit := getattr(self, one.name)) <= MAX_SECONDS:
+                raise BadConfiguration(f"a limit of {limit} for {one.name}", fix="give more than 0")
 
 
 class Inbound:
     """One caller, from the end of its handshake to its own end."""
 
-    __slots__ = ("_dice", "_out", "_patience", "_quiet_until", "_reception", "_roster", "_stream", "wants_close")
+    __slots__ = ("_dice", "_limits", "_out", "_quiet_until", "_reception", "_roster", "_stream", "wants_close")
 
-    def __init__(self, roster: Roster, dice: Dice, patience: Patience, source: str, now: float) -> None:
+    def __init__(self, roster: Roster, dice: Dice, limits: InboundLimits, source: str, now: float) -> None:
         """`roster`: who can be called here; it may change at any time. `source`: the caller's address and port."""
         self._roster = roster
         self._dice = dice
-        self._patience = patience
+        self._limits = limits
         self._out: list[bytes] = []
         self._reception = Reception(self._out.append, source=source)
-        self._stream = Stream(self._out.append, patience.message)
-        self._quiet_until = now + patience.first
+        self._stream = Stream(self._out.append, limits.message)
+        self._quiet_until = now + limits.first
         self.wants_close: str | None = None
         """Why the door is to close the connection, when `data_to_send` has gone; None while it is to stand."""
 
     def receive_data(self, data: bytes, now: float) -> list[Account]:
         """Take bytes off the connection; the accounts that got a request, once for each request."""
         # Any octet is a sign of life: those of a message that never ends have their own limit.
-        self._quiet_until = now + self._patience.idle
+        self._quiet_until = now + self._limits.idle
         reached: list[Account] = []
         stream = self._stream
         for message in stream.receive(data, now):
@@ -96,7 +107,7 @@ class Inbound:
         if self._stream.failure is not None:
             self.wants_close = str(self._stream.failure)
         elif self._quiet_until <= now:
-            self.wants_close = "nothing came any more"
+            self.wants_close = "nothing came from it any more"
 
 
 _TAG = Token(64)

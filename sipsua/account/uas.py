@@ -1,4 +1,5 @@
-"""What the account answers to requests that arrive, on its flow or at the phone's listening port: RFC 3261 section 8.2, its inspections in its order.
+"""What the account answers to requests that arrive, on its flow or at the phone's listening port: RFC 3261 section 8.2, its inspections
+in its order.
 
 The first inspection that objects gives the answer. A request outside any call is all that can arrive here: for one that needs a
 dialog or a subscription which does not exist the answer is 481, and a call that cannot be taken gets 480.

@@ -142,6 +142,22 @@ def judge(chain: Sequence[AnyCertificate], *, policy: Policy, reference: str, at
     )
 
 
+def client_refusal(path: Sequence[bytes], errno: int, depth: int) -> Verdict:
+    """The Verdict on a client's certificate that OpenSSL refused: its path as far as it was built, leaf first, and its error."""
+    problem = _explained(errno, depth, path)
+    fix = _CLIENT_FIXES.get(problem.code, problem.fix)
+    chain = tuple(describe(der) for der in path)
+    return Verdict(
+        accepted=False,
+        verified=False,
+        policy="client certificates by RFC 5280",
+        reference="the client",
+        chain=chain,
+        problems=(replace(problem, fix=fix),),
+        path=chain,
+    )
+
+
 @lru_cache(maxsize=256)  # a chain may have 100 KB
 def _accepted(policy: str, reference: str, ders: tuple[bytes, ...], anchor: TrustAnchor | None) -> Verdict:
     """The Verdict of an accepted handshake: one object for all phones that saw the same."""
@@ -247,6 +263,15 @@ def _explained(errno: int, depth: int, ders: Sequence[bytes]) -> Problem:
 
 
 _HOSTNAME_MISMATCH = 62
+
+_CLIENT_FIXES: Mapping[ProblemCode, str] = {
+    ProblemCode.UNKNOWN_ISSUER: "trust the issuer of the client's certificate here, or have the client send its intermediates too",
+    ProblemCode.SELF_SIGNED: "trust this certificate here, or give the client one that a trusted CA has issued",
+    ProblemCode.EXPIRED: "give the client a new certificate, and look at the clocks of both sides",
+    ProblemCode.NOT_YET_VALID: "look at the clocks of both sides",
+    ProblemCode.WRONG_PURPOSE: "have it issued with the extended key usage clientAuth",
+}
+"""What to do about the commonest refusals of a client's certificate."""
 
 OPENSSL_CODES: Mapping[int, ProblemCode] = {
     1: ProblemCode.MALFORMED,
