@@ -168,10 +168,8 @@ class Flash:
 
     def path(self, name: str) -> Path:
         """Where a file is. Raises Misuse for a name that leads out of the flash, or is hidden or not printable."""
-        if not all(_NAME.fullmatch(part) for part in name.split("/")):
-            raise Misuse(
-                f"{name!r} cannot be a name in the flash", fix="use letters, digits and - _ . in a relative name"
-            )
+        if not all(map(_is_name, name.split("/"))):
+            raise Misuse(f"{name!r} cannot be a name in the flash", fix="give a relative one, without hidden parts")
         return self.directory / name
 
     def torn(self, name: str, why: str) -> BadConfiguration:
