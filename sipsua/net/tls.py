@@ -39,10 +39,11 @@ from sipsua.trust.ciphers import cipher_list
 from sipsua.trust.crl import CrlList
 from sipsua.trust.identity import Identity
 from sipsua.trust.names import parse_reference
+from sipsua.trust.openssl import client_refusal
 from sipsua.trust.policy import Policy, TlsVersion
 from sipsua.trust.store import TrustList
 from sipsua.trust.verdict import Certificate, CertificateRefused, Verdict
-from sipsua.trust.verifier import Verification, client_refusal
+from sipsua.trust.verifier import Verification
 
 Context = SSL.Context
 """What connections with the same trust list and versions share."""
