@@ -110,6 +110,21 @@ def register(
     keep: Annotated[
         float, typer.Option(metavar="SECONDS", help="Stay registered so long, refreshing; then unregister.")
     ] = 0.0,
+    listen: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PORT",
+            min=0,
+            max=65535,
+            help="With --keep: take TLS connections on this port (0: a free one), show them --cert, and answer.",
+        ),
+    ] = None,
+    listen_demand_certificate: Annotated[
+        bool,
+        typer.Option(
+            "--listen-demand-certificate", help="Who connects there must show a certificate that --ca vouches for."
+        ),
+    ] = False,
     trace: Annotated[bool, typer.Option("--trace", help="Print the SIP messages to stderr.")] = False,
     keylog: Annotated[
         str | None, typer.Option(metavar="FILE", help="Add the session keys to this file, for Wireshark.")
@@ -149,6 +164,15 @@ def register(
                 raise UsageError(f"{option} of {value:g} s", fix=f"give seconds from {least:g} to {LONGEST}")
         if key is not None and cert is None:
             raise UsageError("--key without --cert", fix="give the certificate that the key belongs to")
+        if listen is not None and not keep:
+            raise UsageError(
+                "--listen without --keep", fix="say with --keep SECONDS how long the phone is to be there for calls"
+            )
+        if listen_demand_certificate and (listen is None or not ca):
+            raise UsageError(
+                f"--listen-demand-certificate without {'--listen' if listen is None else '--ca'}",
+                fix="give the port to listen on with --listen, and the CA of the clients with --ca",
+            )
         with within(timeout, "the file of --password-file"):
             secret = read_password(password, password_env, password_file)
         lowest, highest = tls_versions(tls, old=dangerous_old_tls)
@@ -163,6 +187,10 @@ def register(
             if key is None:
                 error.fix += "; where the private key is in a file of its own, name that with --key FILE"
             raise
+        if listen is not None and identity is None:
+            raise UsageError(
+                "--listen without --cert", fix="give the phone's certificate, which clients are shown, and its key"
+            )
         policy = Policy(
             anchors=anchors,
             names=NameRule(names),
@@ -207,6 +235,8 @@ def register(
                 config=config,
                 timeout=timeout,
                 keep=keep,
+                listen=listen,
+                demand_certificate=listen_demand_certificate,
                 tap=show_traffic if trace else None,
                 keylog=log.write if log is not None else None,
             )

@@ -289,13 +289,12 @@ class InboundFlow(Flow):
         super().connection_made(transport)
 
     def buffer_updated(self, nbytes: int) -> None:
-        if not self.pipe.established:
+        super().buffer_updated(nbytes)
+        if not self.pipe.established and self.pipe.failure is None:
             self._greeting += nbytes
             if self._greeting > MAX_GREETING:
                 error = HandshakeFailed(f"{self.target} sent more than {MAX_GREETING // 1024} KiB in its handshake")
                 self._end(error, at_once=True)
-                return
-        super().buffer_updated(nbytes)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -348,7 +347,7 @@ class Visitor:
         self._listener.tell(InboundFailed(self._peer, error))
 
     def flow_lost(self, error: FlowLost) -> None:
-        self._end(error.what)
+        self._end(error.what.replace(self._peer, "it", 1))
 
     def _end(self, reason: str) -> None:
         if self._timer is not None:
