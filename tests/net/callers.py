@@ -174,3 +174,12 @@ def options(user: str, number: int) -> bytes:
         f"From: <sips:pbx@pbx.example.com>;tag=1\r\nTo: <sips:{user}@pbx.example.com>\r\nCall-ID: a@pbx\r\n"
         f"CSeq: {number} OPTIONS\r\nContent-Length: 0\r\n\r\n"
     ).encode()
+
+
+def record(kind: int, body: bytes) -> bytes:
+    """A TLS record in the clear."""
+    return bytes([kind, 3, 1]) + len(body).to_bytes(2, "big") + body
+
+
+HELLO_BEGUN = record(22, b"\x01\x00\x02\x00\x03\x03" + bytes(40))
+"""The first octets of a ClientHello of 512, and no more."""

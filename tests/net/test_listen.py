@@ -29,7 +29,19 @@ from sipsua.net.listen import BACKLOG, MAX_GREETING, Listener, _source
 from sipsua.testing.pki import CertificateAuthority, Issued
 from sipsua.trust.store import TrustList
 from sipsua.trust.verdict import CertificateRefused, ProblemCode
-from tests.net.callers import IDENTITY, PATIENT, PHONE, Callee, Client, calling, client_context, listening, options
+from tests.net.callers import (
+    HELLO_BEGUN,
+    IDENTITY,
+    PATIENT,
+    PHONE,
+    Callee,
+    Client,
+    calling,
+    client_context,
+    listening,
+    options,
+    record,
+)
 
 TLS1_2, TLS1_3 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 versions = pytest.mark.parametrize("version", [TLS1_2, TLS1_3], ids=["TLSv1.2", "TLSv1.3"])
@@ -205,12 +217,6 @@ async def test_client_is_told_whose_certificates_are_taken() -> None:
 # Hostile clients: what they do must not hurt who calls at the same time
 
 
-def record(kind: int, body: bytes) -> bytes:
-    return bytes([kind, 3, 1]) + len(body).to_bytes(2, "big") + body
-
-
-HELLO_BEGUN = record(22, b"\x01\x00\x02\x00\x03\x03" + bytes(40))
-"""The first octets of a ClientHello of 512, and no more."""
 HELLO_OF_16_MIB = record(22, b"\x01\xff\xff\xff\x03\x03" + bytes(1000))
 HELLO_OF_100_KIB = [
     record(22, (b"\x01\x01\x90\x00\x03\x03" if not number else b"") + bytes(16000)) for number in range(6)
