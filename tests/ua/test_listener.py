@@ -23,22 +23,22 @@ from tests.ua.test_user_agent import account, recorded
 @pytest.mark.parametrize("persona", [GENERIC, YEALINK], ids=lambda persona: persona.name)
 async def test_phone_is_tls_client_to_its_registrar_and_tls_server_to_who_calls_its_contact(persona: Persona) -> None:
     """The guide: "The IP phone can serve as a TLS client or a TLS server"."""
-    async with PocketPbx({"1001": "secret"}) as pbx, listening() as listener:
-        async with UserAgent(account(pbx, "1001", persona=persona), listener=listener) as ua, recorded(ua) as recorder:
+    async with PocketPbx({"1000": "secret"}) as pbx, listening() as listener:
+        async with UserAgent(account(pbx, persona=persona), listener=listener) as ua, recorded(ua) as recorder:
             await ua.register(within=5)
             assert ua.lock.locked
-            (binding,) = pbx.bindings["1001"]
-            assert f"1001@127.0.0.1:{listener.port}" in binding.contact
+            (binding,) = pbx.bindings["1000"]
+            assert f"1000@127.0.0.1:{listener.port}" in binding.contact
             # Its own flow is used as ever.
-            assert (await pbx.request("1001", "OPTIONS")).status == 200
+            assert (await pbx.request("1000", "OPTIONS")).status == 200
             async with calling(listener) as caller:
-                assert await caller.ask("1001") == 200
+                assert await caller.ask("1000") == 200
                 host, port = caller.writer.get_extra_info("sockname")
             await recorder.until(lambda seen: sum(isinstance(event, RequestAnswered) for event in seen) == 2)
             answered = [event for event in recorder.events if isinstance(event, RequestAnswered)]
             assert answered == [RequestAnswered("OPTIONS", 200), RequestAnswered("OPTIONS", 200, f"{host}:{port}")]
         async with calling(listener) as late:
-            assert await late.ask("1001") == 404
+            assert await late.ask("1000") == 404
         assert pbx.bindings == {}
         assert not pbx.failures
 
@@ -51,7 +51,7 @@ async def test_phones_that_share_a_listener_are_each_called_there(connection: Co
     async with PocketPbx(users) as pbx, listening() as listener, asyncio.TaskGroup() as group:
         agents = [
             UserAgent(account(pbx, user, connection=connection), listener=listener, connector=connector)
-            for user in list(users)[1:]
+            for user in users
         ]
 
         async def live(ua: UserAgent, ready: asyncio.Barrier, done: asyncio.Event) -> None:
@@ -60,12 +60,12 @@ async def test_phones_that_share_a_listener_are_each_called_there(connection: Co
                 await ready.wait()
                 await done.wait()
 
-        ready, done = asyncio.Barrier(3), asyncio.Event()
+        ready, done = asyncio.Barrier(4), asyncio.Event()
         for ua in agents:
             group.create_task(live(ua, ready, done))
         await ready.wait()
         async with calling(listener) as caller:
-            assert [await caller.ask(user) for user in users] == [200, 200, 200]  # 1000 is listening()'s own
+            assert [await caller.ask(user) for user in users] == [200, 200, 200]
             assert await caller.ask("1003") == 404
         assert {binding.contact.partition("@")[2] for (binding,) in pbx.bindings.values()} == {
             f"127.0.0.1:{listener.port}"
