@@ -18,7 +18,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 from sipsua.trust import key
 from sipsua.trust.certificate import Parsed, entry
 from sipsua.trust.names import parse_reference, shown
-from sipsua.trust.path import Path
+from sipsua.trust.path import Path, bad_signature
 from sipsua.trust.store import comparable
 from sipsua.trust.verdict import Problem, ProblemCode
 
@@ -88,6 +88,8 @@ def problems(path: Path, at: datetime) -> Iterator[Problem]:
                 f"the extensions of {step.text} cannot be read: {step.defect}",
                 f"reissue {_whose(position)}",
             )
+        if position < len(path.steps) - 1 and not step.signed_by(path.steps[position + 1]):
+            yield bad_signature(step, index, step.issuer_text)
         yield from _validity(step, index, position, at)
         yield from _purpose(step, index, position)
         if position and step.defect is None:
