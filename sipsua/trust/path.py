@@ -45,27 +45,33 @@ class Path:
         return self.steps[0] if self.steps[0].self_signed else None
 
     @classmethod
-    def built(cls, path: Sequence[bytes], sent: Sequence[Parsed | None], anchors: TrustList) -> Path:
-        """The path that OpenSSL built, DER, leaf first. None stands for what could not be read of what was sent.
+    def built(
+        cls, path: Sequence[bytes], sent: Sequence[Parsed | None], anchors: TrustList, *, good: bool = True
+    ) -> Path:
+        """The path that OpenSSL built, DER, leaf first, and found `good` or not.
 
-        Raises ValueError where a certificate on the path cannot be read.
+        None stands for what could not be read of what was sent. Raises ValueError where a certificate on the path cannot be read.
         """
         steps = tuple(parsed(der) for der in path)
         if not steps:
             raise ValueError("OpenSSL built no path")
+        anchor, end = anchors.anchor(path[-1]), None
+        if anchor is None and (anchor := anchors.anchor(path[0])) is not None and good:
+            # A leaf that is trusted for its own sake ends its path, whatever was found above it.
+            steps = steps[:1]
         indexes: list[int] = []
         for step in steps:
             place = next((place for place, one in enumerate(sent) if one is not None and one.der == step.der), None)
             indexes.append(place if place is not None else indexes[-1] if indexes else 0)
-        anchor = anchors.anchor(path[-1])
-        end = _dead_end(steps, indexes[-1], sent, anchors) if anchor is None else None
+        if anchor is None:
+            end = _dead_end(steps, indexes[-1], sent, anchors)
         return cls(steps, tuple(indexes), anchor, end)
 
     @classmethod
     def as_sent(cls, sent: Sequence[Parsed | None], anchors: TrustList) -> Path:
         """The path as OpenSSL 1.0 built it: to the end of what was sent, and only from there into the trust list.
 
-        Of several issuers the first one sent counts, and no other way is tried. Raises ValueError as `walk` does.
+        Of several issuers the first one sent counts, and no other way is tried. Raises ValueError as `built` does.
         """
         leaf = sent[0]
         if leaf is None:
@@ -90,7 +96,16 @@ class Path:
 
     def warnings(self, sent: Sequence[Parsed | None]) -> Iterator[Problem]:
         """What was sent in another order than that of the path, or for nothing. Neither harms a verifier that looks for its way."""
-        ders = [one.der if one is not None else b"" for one in sent]
+        leaf, ders = self.steps[0], [one.der if one is not None else b"" for one in sent]
+        issued = (one for one in sent[1:] if one is not None and one.issuer == leaf.subject and one.der != leaf.der)
+        if (lower := next((one for one in islice(issued, _CANDIDATES) if one.signed_by(leaf)), None)) is not None:
+            yield Problem(
+                ProblemCode.OUT_OF_ORDER,
+                0,
+                "RFC 5246 7.4.2",
+                f"{leaf.text} was sent first, which has to be the server's certificate, and issued {lower.text}",
+                "put the server's own certificate first in its chain file, then each one's issuer",
+            )
         places = [(ders.index(step.der), step) for step in self.steps if step.der in ders]
         for (before, lower), (place, step) in pairwise(places):
             if place < before:

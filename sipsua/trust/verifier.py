@@ -20,8 +20,8 @@ from OpenSSL.crypto import FILETYPE_ASN1, X509, Error, dump_certificate, load_ce
 
 from sipsua.errors import Misuse
 from sipsua.trust.certificate import Parsed, describe, parsed
+from sipsua.trust.chain import detour, weaknesses
 from sipsua.trust.chain import problems as chain_problems
-from sipsua.trust.chain import weaknesses
 from sipsua.trust.names import advice, check_name, presented_names, shown
 from sipsua.trust.openssl import CERT_REVOKED, CODES, HOSTNAME_MISMATCH, OCSP_VERIFY_FAILED, covers, explained, word
 from sipsua.trust.path import Path
@@ -138,7 +138,7 @@ class Verification:
             ders = tuple(_der(one) for one in sent or ())
             built = tuple(_der(one) for one in verified or ())
             top = built[-1] if built else _der(self._top) if self._top is not None else b""
-            anchor = policy.anchors.anchor(top)
+            anchor = policy.anchors.anchor(top) or policy.anchors.anchor(ders[0] if ders else b"")
             legacy = self._legacy
             if legacy is not None:
                 built, anchor = tuple(step.der for step in legacy.steps), legacy.anchor
@@ -298,7 +298,7 @@ def _judge_chain(ders: Sequence[bytes], policy: Policy, at: datetime, staple: by
     # `cryptography` and OpenSSL read the same bytes with different eyes, and ours may not follow where OpenSSL's did.
     try:
         sent = [_parsed(der) for der in ders]
-        found.path = path = Path.built(said.path, sent, policy.anchors)
+        found.path = path = Path.built(said.path, sent, policy.anchors, good=said.accepted)
         if not said.accepted:
             found.problems += chain_problems(path, at)
         weak = list(weaknesses(path))
@@ -310,7 +310,7 @@ def _judge_chain(ders: Sequence[bytes], policy: Policy, at: datetime, staple: by
         found.problems += called_back.problems
         if policy.legacy_path:
             old = Path.as_sent(sent, policy.anchors)
-            found.problems += [one for one in chain_problems(old, at) if one not in found.problems]
+            found.problems += detour(old, path, at)
             found.path = old
         found.warnings = [*found.path.warnings(sent), *found.warnings, *called_back.warnings]
     except Exception as error:

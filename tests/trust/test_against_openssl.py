@@ -25,7 +25,10 @@ from OpenSSL._util import lib
 from OpenSSL.crypto import X509, X509Store, X509StoreContext, X509StoreContextError, X509StoreFlags
 
 from sipsua.testing.pki import CertificateAuthority, Issued, PrivateKey, extension, self_signed
+from sipsua.trust.certificate import parsed
+from sipsua.trust.chain import problems
 from sipsua.trust.openssl import CODES
+from sipsua.trust.path import Path as CertificatePath
 from sipsua.trust.policy import NameRule, Policy
 from sipsua.trust.store import TrustList
 from sipsua.trust.verdict import ProblemCode, Verdict
@@ -372,6 +375,14 @@ def disagreement(case: Case, verdict: Verdict, errno: int) -> str | None:
     if errno == 0:
         # OpenSSL looks at keys and signatures in a handshake only.
         strange = codes - {ProblemCode.WEAK_KEY, ProblemCode.WEAK_SIGNATURE}
+        # What explains refusals has nothing to say of what is good.
+        trust = case.trust
+        path = CertificatePath.built(
+            [one.der for one in verdict.path], [parsed(one.der) for one in verdict.chain], trust
+        )
+        strange |= {one.code for one in problems(path, NOW)}
+        if not strange and path.anchor is None:
+            return "accepted without an anchor"
         return f"refused: {sorted(strange)}" if strange else None
     if verdict.accepted:
         return f"accepted, error {errno}"
