@@ -11,7 +11,7 @@ from functools import lru_cache
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from hypothesis import given, settings
@@ -128,6 +128,7 @@ CELLS = {
     "two CN, the first matches": (rebuilt(certificate(), WANTED, "x.example.org"), WANTED, "ynnnnnyynn"),
     "two CN, the last matches": (rebuilt(certificate(), "x.example.org", WANTED), WANTED, "yyyyynnynn"),
     "NUL behind the name": (certificate("sip.example.com\0.evil.org"), WANTED, "ynnnnn?nnn"),
+    "slash in the CN": (certificate(cn="sip.example.com/x"), WANTED, "ynnnnnynnn"),
     "U-label wanted, A-label presented": (certificate("xn--bcher-kva.example.com"), "bücher.example.com", "yyyyyyyyyy"),
     "label that ends in a hyphen": (certificate("sip-.example.com"), "sip-.example.com", "yyyyyyyyyn"),
     "last label is a number": (certificate("pbx.1"), "pbx.1", "yyyyyyyyyn"),
@@ -159,6 +160,8 @@ def trusting(*listed: Issued | CertificateAuthority) -> Policy:
     )
 
 
+ODD = x509.ObjectIdentifier("1.3.6.1.4.1.99999.1")
+PADDING = extension(x509.UnrecognizedExtension(ODD, bytes(200)))  # so that lengths have two octets
 INTERMEDIATE = ROOT.intermediate("Intermediate")
 STALE_ROOT = CertificateAuthority("Stale root", not_before=NOW - 9 * DAY, not_after=NOW - DAY)
 STALE = ROOT.intermediate("Stale", not_before=NOW - 9 * DAY, not_after=NOW - DAY)
@@ -426,9 +429,9 @@ def test_certificate_that_follows_the_advice_is_taken_by_all(case: str) -> None:
     uris = [name for kind, name in wanted if kind == "URI"]
     assert names
     # Nobody can suit rustls where the name itself is none to it, nor clients that compare a dot at the end of what was typed.
-    clean = parse_reference(reference).dns
-    assert clean == names[0]
-    mended = row(ask(certificate(*names, uris=tuple(uris)), clean))
+
+    assert parse_reference(reference).dns == names[0]
+    mended = row(ask(certificate(*names, uris=tuple(uris)), names[0]))
     assert mended == ("y" * 9 + "n" if case in ("label that ends in a hyphen", "last label is a number") else "y" * 10)
 
 
@@ -460,3 +463,46 @@ def test_no_chain_raises(data: st.DataObject) -> None:
 @given(st.lists(st.binary(max_size=40), max_size=4))
 def test_garbage_is_a_refusal_by_all(chain: list[bytes]) -> None:
     assert row(opinions(chain, policy=POLICY, reference=WANTED, at=NOW)) == "n" * 10
+
+
+def version_1(issued: Issued) -> Issued:
+    """The same certificate as X.509 v1: without version field and extensions, signed again."""
+
+    def sequence(tag: int, content: bytes) -> bytes:
+        length = len(content)
+        return bytes([tag, 0x82, length >> 8, length & 0xFF]) + content
+
+    signed = issued.certificate.tbs_certificate_bytes
+    fields = signed[4 + 5 : signed.rindex(b"\xa3\x82")]  # behind SEQUENCE and [0] version, before [3] extensions
+    signed = sequence(0x30, fields)
+    assert isinstance(ROOT.key, rsa.RSAPrivateKey)
+    signature = ROOT.key.sign(signed, padding.PKCS1v15(), hashes.SHA256())
+    algorithm = bytes.fromhex("300d06092a864886f70d01010b0500")
+    whole = sequence(0x30, signed + algorithm + sequence(0x03, b"\0" + signature))
+    return replace(issued, certificate=x509.load_der_x509_certificate(whole))
+
+
+def test_version_1_is_refused_by_rustls_only() -> None:
+    issued = version_1(ROOT.issue(common_name=WANTED, key="rsa", extensions=[PADDING]))
+    found = ask(issued)
+    assert row(found) == CELLS["CN exact, no SAN"][2]
+    assert [str(one.code) for one in found["rustls"].problems] == ["malformed", "no_usable_name"]
+
+
+@pytest.mark.parametrize(
+    ("anchor", "expected"),
+    [
+        # The key of the anchor signed the leaf: webpki verifies no signature of less than 2048 bits, and Go's limit is 1024.
+        (CertificateAuthority("Weak root", key="rsa1024"), "??nnnn??yn"),
+        (CertificateAuthority("Client root", extensions=[purposes(ExtendedKeyUsageOID.CLIENT_AUTH)]), "nnnnnnnnny"),
+        (
+            CertificateAuthority(
+                "Odd root", extensions=[extension(x509.UnrecognizedExtension(ODD, b"\5\0"), critical=True)]
+            ),
+            "nnnnnnnnn?",
+        ),
+    ],
+    ids=["weak key", "for clients", "unknown critical extension"],
+)
+def test_fault_of_the_anchor_itself(anchor: CertificateAuthority, expected: str) -> None:
+    assert row(ask(anchor.issue(WANTED), policy=trusting(anchor))) == expected
