@@ -1,7 +1,7 @@
 """How other clients compare names, each to the letter of its source: what a certificate looks like from the other side of the room.
 
 The RFCs have their rules in `trust.names`; programs have their own. PJSIP compares text, OpenSSL has its own view of wildcards, Go and
-rustls know no Common Name. The rules were read from the sources that `trust.differential` names, and are written anew here. Where a
+rustls know no Common Name. The rules were read from the sources that `trust.personas` names, and are written anew here. Where a
 source leaves open what a client does, the answer is `Unsettled` and not a guess.
 
 All are asked with the name in its ASCII form, as a resolver and SNI need it; a dot at its end stays, because clients differ there.
