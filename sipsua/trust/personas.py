@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from sipsua.trust import clients, key, names
-from sipsua.trust.certificate import Parsed
+from sipsua.trust.certificate import Parsed, parsed
 from sipsua.trust.clients import Unsettled
 from sipsua.trust.names import NameProblem, PresentedNames
 from sipsua.trust.policy import Policy
@@ -145,7 +145,7 @@ def as_go(sight: Sight) -> Iterator[Problem | Unsettled]:
         if certificate is not None and problem.code is ProblemCode.WEAK_KEY:
             # One that is strong itself stands for the anchor above it.
             above = sight.anchors.find(certificate.certificate.issuer)
-            weak = [certificate] if key.is_weak(certificate.key) else [Parsed(anchor.der) for anchor in above]
+            weak = [certificate] if key.is_weak(certificate.key) else [parsed(anchor.der) for anchor in above]
             if weak and all((_rsa_bits(one) or 0) >= 1024 for one in weak):
                 continue
         yield from _unless_another_way("Go", sight, problem)

@@ -19,13 +19,15 @@ from hypothesis import strategies as st
 
 from sipsua.errors import Misuse
 from sipsua.testing.pki import CertificateAuthority, Issued, extension, self_signed
+from sipsua.testing.revocation import crl
 from sipsua.trust import differential
+from sipsua.trust.crl import CrlList
 from sipsua.trust.differential import Opinion, advice, opinions
 from sipsua.trust.names import parse_reference
 from sipsua.trust.personas import PERSONAS
-from sipsua.trust.policy import NameRule, Policy
+from sipsua.trust.policy import NameRule, Policy, Revocation
 from sipsua.trust.store import TrustList
-from sipsua.trust.verdict import Problem, ProblemCode, Verdict
+from sipsua.trust.verdict import ProblemCode, Verdict
 from sipsua.trust.verifier import judge
 
 NOW = datetime.now(UTC)
@@ -248,38 +250,57 @@ def test_chain_on_which_clients_part_ways(issued: Issued, policy: Policy, expect
     assert row(ask(issued, policy=policy)) == expected
 
 
-def judged_with(code: ProblemCode, *, when_legacy: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the verifier find one more problem, on every path or on the old path only."""
-
-    def judge_and_find(chain: Sequence[bytes], *, policy: Policy, reference: str, at: datetime) -> Verdict:
-        verdict = judge(chain, policy=policy, reference=reference, at=at)
-        if when_legacy and not policy.legacy_path:
-            return verdict
-        return replace(verdict, problems=(*verdict.problems, Problem(code, 0, "RFC 5280 6.1", "seen", "mend it")))
-
-    monkeypatch.setattr(differential, "judge", judge_and_find)
+# 2021: the root X1 is trusted, and so is the older one that signed X1 as well, and has expired since. The server sends that way too.
+OLDER = CertificateAuthority("Older root", not_before=NOW - 9 * DAY, not_after=NOW - DAY)
+X1 = CertificateAuthority("X1")
+CROSS = CertificateAuthority("X1", issuer=OLDER, key=X1.key)
+R3 = X1.intermediate("R3")
+SIGNED_TWICE = replace(R3.issue(WANTED), chain=(R3.certificate, CROSS.certificate))
 
 
-@pytest.mark.parametrize("code", [ProblemCode.REVOKED, ProblemCode.REVOCATION_UNKNOWN, ProblemCode.STAPLE_MISSING])
-def test_revocation_is_looked_up_by_sipsua_only_and_not_known_of_phones(
-    code: ProblemCode, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    judged_with(code, when_legacy=False, monkeypatch=monkeypatch)
-    found = ask(LEAF)
-    assert row(found) == "??nnnnyyyy"
-    assert "revocation" in found["yealink"].unknown
-
-
-def test_an_old_path_that_refuses_leaves_the_phone_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    judged_with(ProblemCode.EXPIRED, when_legacy=True, monkeypatch=monkeypatch)
-    found = ask(LEAF)
+def test_an_old_path_that_refuses_leaves_the_phone_not_known() -> None:
+    found = ask(SIGNED_TWICE, policy=trusting(X1, OLDER))
     assert row(found) == "??yyyyyyyy"
     assert "OpenSSL 1.0" in found["yealink"].unknown
 
 
-def test_an_old_path_that_the_policy_asks_for_is_that_of_the_phone(monkeypatch: pytest.MonkeyPatch) -> None:
-    judged_with(ProblemCode.EXPIRED, when_legacy=True, monkeypatch=monkeypatch)
-    assert row(ask(LEAF, policy=replace(POLICY, legacy_path=True))) == "nnnnnnyyyy"
+def test_an_old_path_that_the_policy_asks_for_is_that_of_the_phone_and_not_of_other_clients() -> None:
+    found = ask(SIGNED_TWICE, policy=replace(trusting(X1, OLDER), legacy_path=True))
+    assert row(found) == "nnnnnnyyyy"
+    assert found["yealink"].as_json()["problems"] == ["expired"]
+
+
+def test_root_that_has_expired_since_is_none_to_all_but_rustls() -> None:
+    assert row(ask(SIGNED_TWICE, policy=trusting(OLDER))) == "nnnnnnnnny"
+
+
+def lists(*, revoked: bool) -> CrlList:
+    """What both authorities above LEAF have revoked."""
+    return CrlList.from_pem(crl(ROOT) + crl(INTERMEDIATE, revoked=[LEAF.certificate] if revoked else ()))
+
+
+REVOCATIONS = {
+    "revoked": (replace(POLICY, crls=lists(revoked=True)), None, ProblemCode.REVOKED),
+    "no answer, and it must be one": (
+        replace(POLICY, staple=True, revocation=Revocation.HARD),
+        b"",
+        ProblemCode.REVOCATION_UNKNOWN,
+    ),
+}
+
+
+@pytest.mark.parametrize(("policy", "staple", "code"), REVOCATIONS.values(), ids=REVOCATIONS.keys())
+def test_revocation_is_looked_up_by_sipsua_and_not_known_of_phones(
+    policy: Policy, staple: bytes | None, code: ProblemCode
+) -> None:
+    found = opinions([der(LEAF), der(INTERMEDIATE)], policy=policy, reference=WANTED, at=NOW, staple=staple)
+    assert row(found) == "??nnnnyyyy"
+    assert found["rfc2818"].as_json()["problems"] == [code]
+    assert "revocation" in found["yealink"].unknown
+
+
+def test_certificate_that_no_list_names_is_taken_by_all() -> None:
+    assert row(ask(LEAF, policy=replace(POLICY, crls=lists(revoked=False)))) == "yyyyyyyyyy"
 
 
 def test_weak_is_taken_where_the_policy_takes_it_and_clients_keep_their_opinion() -> None:
@@ -296,9 +317,11 @@ def test_the_policy_to_accept_any_certificate_changes_no_opinion() -> None:
 def test_chain_is_judged_once_for_each_way_to_look_at_it(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[TrustList, bool]] = []
 
-    def judge_and_note(chain: Sequence[bytes], *, policy: Policy, reference: str, at: datetime) -> Verdict:
+    def judge_and_note(
+        chain: Sequence[bytes], *, policy: Policy, reference: str, at: datetime, staple: bytes | None
+    ) -> Verdict:
         asked.append((policy.anchors, policy.legacy_path))
-        return judge(chain, policy=policy, reference=reference, at=at)
+        return judge(chain, policy=policy, reference=reference, at=at, staple=staple)
 
     monkeypatch.setattr(differential, "judge", judge_and_note)
     ask(certificate(WANTED))
@@ -309,18 +332,6 @@ def test_chain_is_judged_once_for_each_way_to_look_at_it(monkeypatch: pytest.Mon
     asked.clear()
     ask(LEAF, policy=trusting(ROOT, INTERMEDIATE))
     assert len(asked) == len(set(asked)) == 4
-
-
-def test_staple_is_handed_to_the_verifier(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[bytes] = []
-
-    def judge_staple(chain: Sequence[bytes], *, policy: Policy, reference: str, at: datetime, staple: bytes) -> Verdict:
-        seen.append(staple)
-        return judge(chain, policy=policy, reference=reference, at=at)
-
-    monkeypatch.setattr(differential, "judge", judge_staple)
-    opinions([der(certificate(WANTED))], policy=POLICY, reference=WANTED, at=NOW, staple=b"response")
-    assert seen == [b"response"]
 
 
 def test_sipsua_by_each_rule_has_the_opinion_of_its_verdict() -> None:
