@@ -44,6 +44,7 @@ class Verification:
 
     __slots__ = ("_at", "_defect", "_depth", "_named", "_refused", "_top", "policy", "reference")
 
+    refusal = 62
     policy: Policy
     """What counts."""
     reference: str
@@ -85,6 +86,9 @@ class Verification:
             self._refused = 0, 0
             self._defect = _words(error)
             return False
+
+    def staple(self, response: bytes, verified: object) -> bool:
+        return not response
 
     def verdict(
         self, sent: Sequence[AnyCertificate] | None, verified: Sequence[AnyCertificate] | None = None
