@@ -276,6 +276,10 @@ class _Rider:
                 )
         except SipsuaError as error:
             self._error = error
+        except asyncio.CancelledError:
+            if self._flow is not None:
+                self._flow.abort()
+            raise
         if self._flow is None:
             return _failed(self._error or Unreachable(f"no TCP connection to {self._target}"), {})
         self._flow.close()
