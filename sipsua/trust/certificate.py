@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 
 from sipsua.trust import key
 from sipsua.trust.names import shown
-from sipsua.trust.store import Name, comparable
+from sipsua.trust.store import Name, comparable, load
 from sipsua.trust.verdict import Certificate
 
 _Kind = TypeVar("_Kind", bound=x509.ExtensionType)
@@ -79,7 +79,7 @@ class Parsed:
 
     def __init__(self, der: bytes) -> None:
         self.der = der
-        self.certificate = certificate = x509.load_der_x509_certificate(der)
+        self.certificate = certificate = load(der)
         self.subject = comparable(certificate.subject)
         self.issuer = comparable(certificate.issuer)
         self.defect = None
