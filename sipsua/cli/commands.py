@@ -10,6 +10,7 @@ from typer.core import TyperCommand
 from typer.exceptions import TyperException
 
 from sipsua import __version__
+from sipsua.cli.check import check
 from sipsua.cli.demo import demo
 from sipsua.cli.failure import UsageError
 from sipsua.cli.pbx import pbx
@@ -51,6 +52,7 @@ class _Command(TyperCommand):
 # Without rich's frames `--help` takes a third of the time, and a usage error is a line that can be searched for.
 _app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 _app.command(cls=_Command)(register)
+_app.command(cls=_Command)(check)
 _app.command(cls=_Command)(pbx)
 _app.command(cls=_Command)(demo)
 
