@@ -90,7 +90,8 @@ class Inspection(JsonReport):
             _show_server(self.probe, self.staple, screen)
         if self.verdict is None:
             return
-        screen.blank()
+        if self.probe is not None:
+            screen.blank()
         screen.chain(self.verdict)
         _show_path(self.verdict, screen)
         screen.blank()
@@ -155,7 +156,9 @@ def _show_server(probe: Probe, staple: Staple | None, screen: Screen) -> None:
         screen.line((f"{version!s:<7}", "dim"), (f"{words:<9}", tone), one.reason, indent=2)
     best, handshake = probe.best, probe.handshake
     if best.established:
-        screen.line(("agreed on         ", "dim"), f"{best.protocol}, {best.cipher}, {best.group or 'no group'}", indent=2)
+        screen.line(
+            ("agreed on         ", "dim"), f"{best.protocol}, {best.cipher}, {best.group or 'no group'}", indent=2
+        )
     if probe.client_certificate is not None:
         screen.line(("client certificate", "dim"), _CLIENT[probe.client_certificate], indent=2)
     if probe.resumption is not None:

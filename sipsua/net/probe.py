@@ -147,7 +147,8 @@ async def probe(target: Target, policy: Policy, *, reference: str | None = None,
     """Ask a server, within `seconds`; half of them are for the first connection.
 
     `reference` is the name to verify and to tell the server, where it is another than the target's host. The policy is used with
-    `staple`. Whatever the server does is in the answer: nothing is raised for it.
+    `staple`. Its certificate is shown to whoever asks, also where the server's own is refused. Whatever the server does is in the
+    answer: nothing is raised for it.
     """
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
