@@ -28,7 +28,7 @@ SETTLE = 0.1
 (RFC 8446 sections 4.4.2.4 and 4.6.1). A server that is far away gets three times what the handshake took, but not more than one second."""
 
 _LONGEST_SETTLE = 1.0
-_CLOSE = 0.5  # seconds for the answer to our close_notify
+_CLOSE = 0.5  # seconds at most for the answer to our close_notify
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +139,7 @@ class Probe:
         }
 
 
-NO_SESSION = "not tried: no handshake was finished"
+NO_SESSION = "not tried: no connection stood"
 """Why resumption is not known."""
 
 
@@ -250,7 +250,8 @@ class _Rider:
         self.peer: str | None = None
 
     async def shake_hands(self, policy: Policy, seconds: float) -> Handshake:
-        limits = Limits(connect=2 * seconds, handshake=2 * seconds, close=_CLOSE)  # the whole has ended by then
+        # One limit for all of it: TCP and handshake have theirs later.
+        limits = Limits(connect=2 * seconds, handshake=2 * seconds, close=min(_CLOSE, seconds / 10))
         late = False
         try:
             async with asyncio.timeout(seconds):

@@ -432,7 +432,7 @@ def test_narrow_terminal_without_unicode_gets_whole_lines(
         code = main(["check", "--chain", str(issued.certificate), "--name", "sip.example.com", "--ca", str(ca)])
     assert code == 0
     stream.flush()
-    text = stream.buffer.getvalue().decode("ascii")  # type: ignore[attr-defined]
+    text = stream.buffer.getvalue().decode("ascii")
     assert "  yealink-cn accepted\n" in text
     assert any(len(line) > 60 for line in text.splitlines())
     assert "Fernsprechvermittlung K\\xf6ln-S\\xfcd" in text
