@@ -86,22 +86,19 @@ class Screen:
             self.line(("sha256", "dim"), f"  {certificate.fingerprint}", indent=2)
 
     def verdict(self, verdict: Verdict, indent: int = 0) -> None:
-        """Accepted or refused, by which policy, everything that is wrong, and what is not as it should be."""
+        """Accepted or refused, by which policy, and everything that is wrong, or worth a warning."""
         words: str = "accepted" if verdict.accepted else "refused"
         tone: Tone = "good" if verdict.accepted else "bad"
         if verdict.accepted and not verdict.verified:
             words, tone = "accepted without verification", "weak"
         self.line(("verdict", "title"), (words, tone), f"for {verdict.reference} ({verdict.policy})", indent=indent)
-        for problem in verdict.problems:
-            self._problem((problem.code, tone), problem, indent + 2)
-        for problem in verdict.warnings:
-            self._problem((f"warning: {problem.code}", "weak"), problem, indent + 2)
-
-    def _problem(self, what: tuple[str, Tone], problem: Problem, indent: int) -> None:
-        self.line(what, f"in certificate {problem.index}", indent=indent)
-        self.line(("seen", "dim"), f"  {problem.evidence}", indent=indent + 2)
-        self.line(("rule", "dim"), f"  {problem.rule}", indent=indent + 2)
-        self.line(("fix", "dim"), f"   {problem.fix}", indent=indent + 2)
+        marked: list[tuple[Problem, Tone, str]] = [(problem, tone, "") for problem in verdict.problems]
+        marked += [(warning, "weak", ", a warning") for warning in verdict.warnings]
+        for problem, tone, mark in marked:
+            self.line((problem.code, tone), f"in certificate {problem.index}{mark}", indent=indent + 2)
+            self.line(("seen", "dim"), f"  {problem.evidence}", indent=indent + 4)
+            self.line(("rule", "dim"), f"  {problem.rule}", indent=indent + 4)
+            self.line(("fix", "dim"), f"   {problem.fix}", indent=indent + 4)
 
     def binding(self, event: Registered, indent: int = 0, at: str = "") -> None:
         """What the registrar granted."""

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, paddin
 
 from sipsua.trust import key
 from sipsua.trust.names import shown
-from sipsua.trust.store import Name, comparable, load
+from sipsua.trust.store import Name, comparable, load, unwarned
 from sipsua.trust.verdict import Certificate
 
 _Kind = TypeVar("_Kind", bound=x509.ExtensionType)
@@ -28,6 +28,7 @@ _WEAK_HASHES = frozenset({"md5", "sha1"})
 
 
 @lru_cache(maxsize=256)  # a peer's certificates may have 100 KB
+@unwarned()
 def describe(der: bytes) -> Certificate:
     """What a person wants to know of a certificate. What cannot be read shows as `(unreadable)`; raises nothing."""
     unreadable = Certificate(
@@ -78,6 +79,7 @@ class Parsed:
     key: object
     """A public key of `cryptography`, or None where it knows no such kind."""
 
+    @unwarned()
     def __init__(self, der: bytes) -> None:
         self.der = der
         self.certificate = certificate = load(der)

@@ -73,7 +73,7 @@ def test_sound_server_is_told_from_versions_to_verdicts(sipsua: Sipsua, pbx: Pbx
         "  0 CN=127.0.0.1 (sent as 0)",
         "  1 CN=CLI test CA (not sent, custom list)",
         "verdict accepted for 127.0.0.1 (rfc2818, 1 trust anchor)",
-        "  warning: revocation_unknown in certificate 0",
+        "  revocation_unknown in certificate 0, a warning",
         "verdicts for 127.0.0.1, as others judge",
         "  yealink    accepted",
         "  rfc5922    refused   no_usable_name",
