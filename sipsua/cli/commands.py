@@ -11,15 +11,16 @@ from typer.exceptions import TyperException
 
 from sipsua import __version__
 from sipsua.cli import trust
+from sipsua.cli.check import check
 from sipsua.cli.demo import demo
 from sipsua.cli.factory_reset import factory_reset
 from sipsua.cli.failure import UsageError
 from sipsua.cli.pbx import pbx
 from sipsua.cli.register import register
-from sipsua.cli.report import Report
+from sipsua.cli.report import JsonReport
 
 
-def perform(arguments: Sequence[str], reports: list[Report]) -> int:
+def perform(arguments: Sequence[str], reports: list[JsonReport]) -> int:
     """Do what they say and return the exit code; a command that can report adds its report. Raises UsageError and what goes wrong."""
     command = typer.main.get_command(_app)
     try:
@@ -53,6 +54,7 @@ class _Command(TyperCommand):
 # Without rich's frames `--help` takes a third of the time, and a usage error is a line that can be searched for.
 _app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 _app.command(cls=_Command)(register)
+_app.command(cls=_Command)(check)
 _app.command(cls=_Command)(pbx)
 _app.command(cls=_Command)(demo)
 _app.command("factory-reset", cls=_Command)(factory_reset)

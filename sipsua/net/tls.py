@@ -328,6 +328,11 @@ class TlsPipe:
         return self._watch.alert_sent
 
     @property
+    def chain(self) -> tuple[bytes, ...]:
+        """At a client: the certificates as the server sent them, DER, leaf first; also after a refusal."""
+        return tuple(dump_certificate(FILETYPE_ASN1, one) for one in self._sent())
+
+    @property
     def client_certificate(self) -> x509.Certificate | None:
         """At a server: the certificate that the client showed. Raises ValueError where `cryptography` cannot read it."""
         if not self.established or self._policy is not None:
