@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from typing import Final
 
 from sipsua.errors import BadConfiguration
 from sipsua.phone.flash import Flash, home
@@ -20,7 +21,6 @@ from sipsua.trust.identity import Identity
 from sipsua.trust.manufacturer import KeyKind, Manufacturer, normal_mac
 
 _AUTHORITY = "authority.pem"
-_GENERIC = "generic.pem"
 
 
 class Factory:
@@ -31,6 +31,9 @@ class Factory:
     """
 
     __slots__ = ("_manufacturer", "flash")
+
+    GENERIC: Final = "generic.pem"
+    """Where in `flash` the generic certificate is."""
 
     flash: Flash
     """Where everything is kept."""
@@ -53,7 +56,7 @@ class Factory:
 
     def generic(self) -> bytes:
         """The certificate that all phones without a unique one share, with chain and key, PEM. Made on first use."""
-        return self._kept(_GENERIC, lambda: self.manufacturer.issue_generic(at=datetime.now(UTC)))
+        return self._kept(self.GENERIC, lambda: self.manufacturer.issue_generic(at=datetime.now(UTC)))
 
     def unique(self, mac: str, key: KeyKind | None = None) -> bytes:
         """The certificate of the phone with this MAC address, with chain and key, PEM. Made on first use, with an RSA key unless told.
