@@ -49,7 +49,8 @@ class Identity:
             # `from None` throughout: what a parser says of a key is nothing for a traceback.
             raise BadConfiguration(
                 f"the private key in {key_where} is encrypted",
-                fix="decrypt it with `openssl pkey -in KEY -out PLAIN` and give that file, with mode 0600",
+                fix="decrypt it with `openssl pkey -in KEY -out PLAIN` and "
+                + ("give that file, with mode 0600" if key_where != where else "put PLAIN into the file in its place"),
             ) from None
         except (ValueError, UnsupportedAlgorithm):
             if key_where == where:
