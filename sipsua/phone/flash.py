@@ -16,7 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sipsua.errors import BadConfiguration, Misuse
-from sipsua.trust.store import MAXIMUM_FILE_SIZE
+
+LARGEST = 10_000_000
+"""Bytes. A certificate of 5 MB, the most that the phone takes, has 7 MB as PEM."""
 
 LOCK_PATIENCE = 10.0
 """Seconds to wait for another process to let go of the flash. Each change takes milliseconds."""
@@ -99,18 +101,21 @@ class Flash:
         """What the file holds; None if there is no such file.
 
         Raises BadConfiguration if it is empty, nothing but NUL (what file systems make of a file that was cut off by a power failure), or
-        larger than 5 MB.
+        larger than LARGEST.
         """
         path = self.path(name)
         try:
             with path.open("rb") as file:
-                data = file.read(MAXIMUM_FILE_SIZE + 1)
+                data = file.read(LARGEST + 1)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise self._fault("read", path, error) from error
-        if len(data) > MAXIMUM_FILE_SIZE:
-            raise BadConfiguration(f"{path} is larger than 5 MB", fix="it is none of sipsua's files: move it elsewhere")
+        if len(data) > LARGEST:
+            raise BadConfiguration(
+                f"{path} is larger than {LARGEST // 1_000_000} MB",
+                fix="it is none of sipsua's files: move it elsewhere",
+            )
         if not data.strip(b"\0"):
             raise self.torn(name, "it is empty" if not data else "it holds nothing but NUL")
         return data
@@ -215,7 +220,9 @@ class Flash:
 
     def _sweep(self) -> None:
         """Remove what killed writers left. Only for who holds the lock: nobody else is writing then."""
-        for place, _, files in os.walk(self.directory):
+        for place, folders, files in os.walk(self.directory):
+            # A flash within this one, such as the manufacturer's beside the phone's, has its own lock and its own writers.
+            folders[:] = [folder for folder in folders if not Path(place, folder, _LOCK).exists()]
             for file in files:
                 if file.startswith(_NEW):
                     Path(place, file).unlink(missing_ok=True)

@@ -19,7 +19,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from sipsua.trust import key
 from sipsua.trust.names import shown
-from sipsua.trust.store import Name, comparable
+from sipsua.trust.store import Name, comparable, load
 from sipsua.trust.verdict import Certificate
 
 _Kind = TypeVar("_Kind", bound=x509.ExtensionType)
@@ -98,7 +98,7 @@ class Parsed:
 
     def __init__(self, der: bytes) -> None:
         self.der = der
-        self.certificate = certificate = x509.load_der_x509_certificate(der)
+        self.certificate = certificate = load(der)
         self.subject = comparable(certificate.subject)
         self.issuer = comparable(certificate.issuer)
         self.defect = None
