@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shlex
 import threading
 import time
 from collections.abc import Iterator
@@ -177,10 +178,12 @@ class Flash:
             raise Misuse(f"{name!r} cannot be a name in the flash", fix="give a relative one, without hidden parts")
         return self.directory / name
 
-    def torn(self, name: str, why: str) -> BadConfiguration:
-        """The error to raise for a file that is not whole: `why` says what is missing."""
+    def torn(self, name: str, why: str, *, delete: str | None = None) -> BadConfiguration:
+        """The error to raise for a file that is not whole: `why` says what is missing, `delete` is a command that deletes it."""
+        path = self.path(name)
+        command = delete if delete is not None else f"rm {shlex.quote(str(path))}"
         return BadConfiguration(
-            f"{self.path(name)} is torn: {why}", fix="put it back from a copy, or delete it and load it again"
+            f"{path} is torn: {why}", fix=f"put it back from a copy, or delete it with `{command}` and load it again"
         )
 
     def _lock_file(self) -> int:
