@@ -7,12 +7,15 @@ padlock, the challenge, the binding. Here are its words; `cli.attempt` does it.
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from sipsua.cli.failure import UsageError
 from sipsua.cli.password import PasswordFile, PasswordText, PasswordVariable, read_password
+
+if TYPE_CHECKING:
+    from sipsua.trust.policy import TlsVersion
 
 # What is dear to import (OpenSSL, asyncio) is imported where the work begins, so that `--help` comes at once.
 
@@ -51,7 +54,51 @@ def register(
         str | None, typer.Option(metavar="FILE", help="Our own certificate, for servers that demand one; needs --key.")
     ] = None,
     key: Annotated[str | None, typer.Option(metavar="FILE", help="Its private key, not encrypted.")] = None,
-    tls: Annotated[Literal["1.2", "1.3", "1.2-1.3"], typer.Option(help="TLS versions that are offered.")] = "1.2-1.3",
+    tls: Annotated[
+        str | None,
+        typer.Option(metavar="VERSIONS", help="TLS versions that are offered: one, or a range. Without: 1.2-1.3."),
+    ] = None,
+    dangerous_old_tls: Annotated[
+        bool,
+        typer.Option(
+            "--dangerous-old-tls",
+            help="Offer TLS 1.0 and 1.1 too, or let --tls name them. RFC 8996 has forbidden both.",
+        ),
+    ] = False,
+    ciphers: Annotated[
+        str | None,
+        typer.Option(metavar="STRING", help="Suites for TLS 1.2 and below, as OpenSSL has it: ECDHE+AESGCM."),
+    ] = None,
+    dangerous_weak_ciphers: Annotated[
+        bool,
+        typer.Option(
+            "--dangerous-weak-ciphers",
+            help="Take keys, signatures and suites that are too weak, such as RSA 1024, SHA-1 and, in --ciphers, NULL.",
+        ),
+    ] = False,
+    crl: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE", help="Certificate revocation lists that count, PEM or DER. May be given again."),
+    ] = None,
+    staple: Annotated[
+        bool, typer.Option("--staple", help="Ask the server for a stapled OCSP response, and hold it to it.")
+    ] = False,
+    revocation: Annotated[
+        Literal["soft", "hard"],
+        typer.Option(
+            help="With --crl or --staple, where nobody says whether a certificate is revoked: warn, or refuse."
+        ),
+    ] = "soft",
+    legacy_path: Annotated[
+        bool,
+        typer.Option(
+            "--legacy-path",
+            help="Follow the chain as the server sent it, as old phones do, even to a root that has expired.",
+        ),
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="With --keep: resume the TLS session where the flow is opened again.")
+    ] = False,
     expires: Annotated[int, typer.Option(metavar="SECONDS", help="Life of the binding that is asked for.")] = 3600,
     persona: Annotated[Literal["generic", "yealink"], typer.Option(help="Phone that it looks like.")] = "generic",
     user_agent: Annotated[
@@ -88,8 +135,9 @@ def register(
     from sipsua.cli.screen import Screen
     from sipsua.cli.trace import KeyLog, show_traffic
     from sipsua.errors import BadConfiguration, CredentialsRefused, Untrusted
+    from sipsua.trust.crl import CrlList
     from sipsua.trust.identity import Identity
-    from sipsua.trust.policy import NameRule, Policy, TlsVersion
+    from sipsua.trust.policy import NameRule, Policy, Revocation
     from sipsua.trust.store import TrustList
 
     report = Report(without_password(uri))
@@ -103,10 +151,11 @@ def register(
             raise UsageError("--key without --cert", fix="give the certificate that the key belongs to")
         with within(timeout, "the file of --password-file"):
             secret = read_password(password, password_env, password_file)
-        versions = {"1.2": TlsVersion.TLS1_2, "1.3": TlsVersion.TLS1_3}
-        lowest, _, highest = tls.partition("-")
+        lowest, highest = tls_versions(tls, old=dangerous_old_tls)
         with within(timeout, "a file of --ca"):
             anchors = TrustList.from_files(*ca or ())
+        with within(timeout, "a file of --crl"):
+            crls = CrlList.from_files(*crl) if crl else None
         try:
             with within(timeout, "a file of --cert or --key"):
                 identity = Identity.from_files(cert, key) if cert is not None else None
@@ -118,8 +167,16 @@ def register(
             anchors=anchors,
             names=NameRule(names),
             identity=identity,
-            minimum=versions[lowest],
-            maximum=versions[highest or lowest],
+            minimum=lowest,
+            maximum=highest,
+            ciphers=ciphers,
+            crls=crls,
+            staple=staple,
+            revocation=Revocation(revocation),
+            legacy_path=legacy_path,
+            resume=resume,
+            dangerous_old_tls=dangerous_old_tls,
+            dangerous_weak_ciphers=dangerous_weak_ciphers,
             dangerous_accept_any_certificate=dangerous_accept_any_certificate,
         )
         limits = Limits()
@@ -160,6 +217,28 @@ def register(
         elif isinstance(error, CredentialsRefused) and secret is None:
             error.fix = "give the password, with --password-env VAR or --password-file FILE"
         raise
+
+
+def tls_versions(text: str | None, *, old: bool) -> tuple[TlsVersion, TlsVersion]:
+    """The lowest and the highest version of `1.3` or `1.2-1.3`; None stands for all, below 1.2 only where they may be `old`.
+
+    Raises UsageError.
+    """
+    from sipsua.trust.policy import TlsVersion
+
+    known = {"1.0": TlsVersion.TLS1_0, "1.1": TlsVersion.TLS1_1, "1.2": TlsVersion.TLS1_2, "1.3": TlsVersion.TLS1_3}
+    if text is None:
+        text = "1.0-1.3" if old else "1.2-1.3"
+    first, dash, last = text.partition("-")
+    lowest, highest = known.get(first), known.get(last if dash else first)
+    if lowest is None or highest is None or lowest > highest:
+        raise UsageError(f"--tls {text} names no TLS versions", fix="give one of 1.2 and 1.3, or 1.2-1.3 for both")
+    if lowest < TlsVersion.TLS1_2 and not old:
+        raise UsageError(
+            f"--tls {text}: {lowest} is not safe any more (RFC 8996)",
+            fix="begin with 1.2; for a test of an old server say --dangerous-old-tls",
+        )
+    return lowest, highest
 
 
 LEAVING = 2.0
