@@ -14,10 +14,10 @@ from sipsua.cli.demo import demo
 from sipsua.cli.failure import UsageError
 from sipsua.cli.pbx import pbx
 from sipsua.cli.register import register
-from sipsua.cli.report import Report
+from sipsua.cli.report import JsonReport
 
 
-def perform(arguments: Sequence[str], reports: list[Report]) -> int:
+def perform(arguments: Sequence[str], reports: list[JsonReport]) -> int:
     """Do what they say and return the exit code; a command that can report adds its report. Raises UsageError and what goes wrong."""
     command = typer.main.get_command(_app)
     try:
