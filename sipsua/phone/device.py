@@ -19,6 +19,7 @@ from typing import Literal
 from sipsua.errors import BadConfiguration
 from sipsua.phone.factory import Factory
 from sipsua.phone.flash import Flash
+from sipsua.phone.reset import SERVER_CERTIFICATE
 from sipsua.trust.certificate import describe, doubts
 from sipsua.trust.identity import Identity
 from sipsua.trust.manufacturer import KeyKind
@@ -34,7 +35,6 @@ SUFFIXES = (".pem", ".cer")
 """How the name of a file that is uploaded must end, in either case of letters."""
 
 _UNIQUE = "device/unique.pem"
-_CUSTOM = "device/custom.pem"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,12 @@ class Device:
     def __init__(self, flash: Flash, factory: Factory | None = None) -> None:
         """`factory` None is the one of this machine."""
         self.flash = flash
-        self._factory = factory if factory is not None else Factory()
+        self._factory = factory
+
+    @property
+    def factory(self) -> Factory:
+        """Who gave the phone its certificate."""
+        return self._factory if self._factory is not None else Factory()
 
     def shown(self, dev_cert: int) -> Own:
         """The certificate that the phone shows to who asks.
@@ -96,18 +101,20 @@ class Device:
     @property
     def custom(self) -> Own | None:
         """The certificate that was uploaded last, if one was."""
-        return self._stored("custom", _CUSTOM)
+        return self._stored("custom", SERVER_CERTIFICATE)
 
     @property
     def generic(self) -> Own:
         """The certificate of all phones without a unique one. It is made on first use."""
-        path = self._factory.flash.path(self._factory.GENERIC)
-        return Own("generic", path, Identity.from_bundle(self._factory.generic(), str(path)))
+        factory = self.factory
+        path = factory.flash.path(factory.GENERIC)
+        return Own("generic", path, Identity.from_bundle(factory.generic(), str(path)))
 
     def issue(self, mac: str, key: KeyKind | None = None) -> Own:
         """Give the phone the unique certificate of this MAC address, in place of what it had: see `Factory.unique`."""
-        data = self._factory.unique(mac, key)
-        identity = Identity.from_bundle(data, str(self._factory.flash.path(self._factory.name(mac))))
+        factory = self.factory
+        data = factory.unique(mac, key)
+        identity = Identity.from_bundle(data, str(factory.flash.path(factory.name(mac))))
         self.flash.write(_UNIQUE, data)
         return Own("unique", self.flash.path(_UNIQUE), identity)
 
@@ -130,23 +137,20 @@ class Device:
                 fix="put both into one PEM file: `cat CERTIFICATE KEY > BOTH.pem`, with mode 0600",
             )
         identity = Identity.from_bundle(data, name)
-        self.flash.write(_CUSTOM, data)
-        return Own("custom", self.flash.path(_CUSTOM), identity)
+        self.flash.write(SERVER_CERTIFICATE, data)
+        return Own("custom", self.flash.path(SERVER_CERTIFICATE), identity)
 
     def delete(self, url: str = ALL) -> bool:
         """Delete the custom certificate, however broken it is; False if there was none. Raises BadConfiguration for another `url`."""
         if url.strip().lower() != ALL:
             raise BadConfiguration(f"{url} names no server certificate", fix=f"there is one at most: say {ALL}")
-        return self.flash.delete(_CUSTOM)
+        return self.flash.delete(SERVER_CERTIFICATE)
 
     def _stored(self, kind: Kind, name: str) -> Own | None:
         data = self.flash.read(name)
         if data is None:
             return None
-        path = self.flash.path(name)
         try:
-            return Own(kind, path, Identity.from_bundle(data, str(path)))
+            return Own(kind, self.flash.path(name), Identity.from_bundle(data, "it"))
         except BadConfiguration as error:
-            # It was whole when it was stored.
-            error.fix = f"delete {path}, and load the certificate again"
-            raise
+            raise self.flash.torn(name, error.what) from None  # it was whole when it was stored

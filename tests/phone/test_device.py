@@ -77,7 +77,7 @@ def test_phones_without_a_unique_certificate_share_the_generic_one(
 def test_broken_unique_certificate_is_named_and_the_generic_one_does_not_stand_in(device: Device) -> None:
     path = device.issue(MAC).path
     path.write_bytes(path.read_bytes()[:-50])
-    with pytest.raises(BadConfiguration, match=r"device/unique\.pem.*delete .*device/unique\.pem, and load"):
+    with pytest.raises(BadConfiguration, match=r"device/unique\.pem is torn: .*delete it with `rm .*device/unique\.pem`"):
         device.shown(0)
 
 
@@ -220,7 +220,7 @@ def test_delete_by_the_url_of_the_parameter(device: Device, file: Callable[..., 
 def test_broken_custom_certificate_can_be_deleted_and_overridden(device: Device, file: Callable[..., Path]) -> None:
     path = device.upload(file()).path
     path.write_bytes(b"torn")
-    with pytest.raises(BadConfiguration, match=r"device/custom\.pem"):
+    with pytest.raises(BadConfiguration, match=r"device/custom\.pem is torn: "):
         device.shown(1)
     assert device.upload(file()).kind == "custom"
     path.write_bytes(b"torn")
