@@ -6,12 +6,11 @@ is null.
 
 from __future__ import annotations
 
-import json
-import sys
 from abc import ABC, abstractmethod
 from typing import Any
 
 from sipsua.cli.failure import ExitCode, Failure
+from sipsua.cli.output import print_json
 from sipsua.errors import Refused
 from sipsua.events import (
     Event,
@@ -38,11 +37,7 @@ class JsonReport(ABC):
 
     def print(self) -> None:
         """Write the object to stdout, as one line."""
-        # Bytes, because JSON is UTF-8 whatever the terminal speaks, and no half of a surrogate pair may be in it.
-        text = json.dumps(self.as_json(), ensure_ascii=False).encode("utf-8", "replace")
-        sys.stdout.flush()
-        sys.stdout.buffer.write(text + b"\n")
-        sys.stdout.buffer.flush()
+        print_json(self.as_json())
 
     def _end(self) -> dict[str, Any]:
         """The fields that all have: `error`, which is null where all went well, and `exit_code`."""

@@ -19,7 +19,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from sipsua.trust import key
 from sipsua.trust.names import shown
-from sipsua.trust.store import Name, comparable, load
+from sipsua.trust.store import Name, comparable, load, unwarned
 from sipsua.trust.verdict import Certificate
 
 _Kind = TypeVar("_Kind", bound=x509.ExtensionType)
@@ -29,6 +29,7 @@ _WEAK_HASHES = frozenset({"md5", "sha1"})
 
 
 @lru_cache(maxsize=256)  # a peer's certificates may have 100 KB
+@unwarned()
 def describe(der: bytes) -> Certificate:
     """What a person wants to know of a certificate. What cannot be read shows as `(unreadable)`; raises nothing."""
     unreadable = Certificate(
@@ -96,6 +97,7 @@ class Parsed:
     key: object
     """A public key of `cryptography`, or None where it knows no such kind."""
 
+    @unwarned()
     def __init__(self, der: bytes) -> None:
         self.der = der
         self.certificate = certificate = load(der)

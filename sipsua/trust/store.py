@@ -12,6 +12,7 @@ import os
 import re
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -219,15 +220,19 @@ def certificates_in(data: bytes, where: str) -> list[x509.Certificate]:
 
 
 def load(data: bytes) -> x509.Certificate:
-    """Parse a certificate, PEM or DER. Raises ValueError.
-
-    Without the parser's warnings: serial number 0, as some famous roots have it, is no news to who trusts them.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+    """Parse a certificate, PEM or DER. Raises ValueError."""
+    with unwarned():
         if data.startswith(b"-----BEGIN "):
             return x509.load_pem_x509_certificate(data)
         return x509.load_der_x509_certificate(data)
+
+
+@contextmanager
+def unwarned() -> Iterator[None]:
+    """A context without the parser's warnings. Serial number 0, as some famous roots have it, is no news to who trusts them, and nothing
+    for a phone's screen."""
+    with warnings.catch_warnings(action="ignore", category=CryptographyDeprecationWarning):
+        yield
 
 
 def path_text(path: str | os.PathLike[str]) -> str:
