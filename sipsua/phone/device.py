@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from sipsua.errors import BadConfiguration
+from sipsua.phone import settings
 from sipsua.phone.factory import Factory
 from sipsua.phone.flash import Flash
 from sipsua.phone.reset import SERVER_CERTIFICATE
@@ -88,7 +89,8 @@ class Device:
             if custom is None:
                 raise BadConfiguration(
                     "the phone is to show its custom certificate (dev_cert is 1), and none was uploaded",
-                    fix="upload a certificate with its key, or set dev_cert to 0 for the one from the factory",
+                    fix="upload one with `sipsua device upload FILE`, or set static.security.dev_cert to 0 in "
+                    f"{self.flash.path(settings.FILE)} for the one from the factory",
                 )
             return custom
         return self.unique or self.generic

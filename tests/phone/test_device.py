@@ -77,7 +77,9 @@ def test_phones_without_a_unique_certificate_share_the_generic_one(
 def test_broken_unique_certificate_is_named_and_the_generic_one_does_not_stand_in(device: Device) -> None:
     path = device.issue(MAC).path
     path.write_bytes(path.read_bytes()[:-50])
-    with pytest.raises(BadConfiguration, match=r"device/unique\.pem is torn: .*delete it with `rm .*device/unique\.pem`"):
+    with pytest.raises(
+        BadConfiguration, match=r"device/unique\.pem is torn: .*delete it with `rm .*device/unique\.pem`"
+    ):
         device.shown(0)
 
 
@@ -94,7 +96,10 @@ def test_dev_cert_chooses_between_the_default_and_the_custom_certificate(
 
 def test_dev_cert_1_without_a_custom_certificate_is_an_error_that_says_both_ways_out(device: Device) -> None:
     device.issue(MAC)
-    with pytest.raises(BadConfiguration, match=r"none was uploaded \(upload a certificate.*or set dev_cert to 0"):
+    with pytest.raises(
+        BadConfiguration,
+        match=r"none was uploaded \(upload one .*or set static\.security\.dev_cert to 0 in .*settings\.cfg",
+    ):
         device.shown(1)
 
 
