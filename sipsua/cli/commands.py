@@ -10,7 +10,9 @@ from typer.core import TyperCommand
 from typer.exceptions import TyperException
 
 from sipsua import __version__
+from sipsua.cli import trust
 from sipsua.cli.demo import demo
+from sipsua.cli.factory_reset import factory_reset
 from sipsua.cli.failure import UsageError
 from sipsua.cli.pbx import pbx
 from sipsua.cli.register import register
@@ -53,6 +55,15 @@ _app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions
 _app.command(cls=_Command)(register)
 _app.command(cls=_Command)(pbx)
 _app.command(cls=_Command)(demo)
+_app.command("factory-reset", cls=_Command)(factory_reset)
+
+_trust = typer.Typer(help="The phone's trusted certificates.", rich_markup_mode=None)
+_trust.command("list", cls=_Command)(trust.list_trusted)
+_trust.command("add", cls=_Command)(trust.add)
+_trust.command("delete", cls=_Command)(trust.delete)
+_trust.command("delete-all", cls=_Command)(trust.delete_all)
+_trust.command("export", cls=_Command)(trust.export)
+_app.add_typer(_trust, name="trust")
 
 
 def _print_version(wanted: bool) -> None:

@@ -6,11 +6,10 @@ is null.
 
 from __future__ import annotations
 
-import json
-import sys
 from typing import Any
 
 from sipsua.cli.failure import ExitCode, Failure
+from sipsua.cli.output import print_json
 from sipsua.errors import Refused
 from sipsua.events import (
     Event,
@@ -120,11 +119,7 @@ class Report:
 
     def print(self) -> None:
         """Write the object to stdout, as one line."""
-        # Bytes, because JSON is UTF-8 whatever the terminal speaks, and no half of a surrogate pair may be in it.
-        text = json.dumps(self.as_json(), ensure_ascii=False).encode("utf-8", "replace")
-        sys.stdout.flush()
-        sys.stdout.buffer.write(text + b"\n")
-        sys.stdout.buffer.flush()
+        print_json(self.as_json())
 
 
 _NO_ATTEMPT = frozenset({ExitCode.USAGE, ExitCode.CONFIGURATION, ExitCode.DEFECT, ExitCode.INTERRUPTED})

@@ -13,7 +13,7 @@ from cryptography import x509
 
 from sipsua.testing.bad_case import GOOD, Case, Kind, Setup, Site, cases_of, refused, shown, warned
 from sipsua.testing.pki import CertificateAuthority, Issued, extension
-from sipsua.testing.revocation import make_crl, make_refusal, make_staple
+from sipsua.testing.revocation import MUST_STAPLE, crl, delegate, ocsp_response
 from sipsua.trust.verdict import ProblemCode
 
 DAY = timedelta(days=1)
@@ -29,7 +29,6 @@ def make_crl_case(
     *,
     leaf: bool = False,
     intermediate: bool = False,
-    of_root: bool = True,
     stranger: bool = False,
     expired: bool = False,
     forged: bool = False,
@@ -40,15 +39,19 @@ def make_crl_case(
         top = CertificateAuthority(_ROOT)
         middle = top.intermediate(_INTERMEDIATE)
         issued = middle.issue(site.name, site.address)
-        lower = make_crl(
-            CertificateAuthority("another root") if stranger else middle,
-            [issued.certificate] if leaf else [],
-            last_update=_now() - 30 * DAY if expired else None,
+        author = CertificateAuthority("another root") if stranger else middle
+        # A list that is signed by somebody else still says whose it is.
+        author_key = extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(author.key.public_key()))
+        lower = crl(
+            author,
+            revoked=[issued.certificate] if leaf else [],
+            this_update=_now() - 30 * DAY if expired else None,
             next_update=_now() - DAY if expired else None,
-            forged=forged,
+            key=CertificateAuthority().key if forged else None,
+            extensions=[author_key],
         )
-        upper = make_crl(top, [middle.certificate] if intermediate else [])
-        return shown(site, issued, top, crls=lower + upper if of_root else lower)
+        upper = crl(top, revoked=[middle.certificate] if intermediate else [])
+        return shown(site, issued, top, crls=lower + upper)
 
     return make
 
@@ -60,8 +63,7 @@ def make_staple_case(
 
     def make(site: Site) -> Setup:
         root = CertificateAuthority(_ROOT)
-        promise = [extension(x509.TLSFeature([x509.TLSFeatureType.status_request]))] if must_staple else []
-        leaf = root.issue(site.name, site.address, extensions=promise)
+        leaf = root.issue(site.name, site.address, extensions=[MUST_STAPLE] if must_staple else [])
         return shown(site, leaf, root, staple=staple(root, leaf) if staple is not None else b"")
 
     return make
@@ -113,22 +115,38 @@ REVOCATION_CASES: tuple[Case, ...] = (
     _revocation(
         "staple-good",
         "The stapled OCSP response knows nothing against it.",
-        make_staple_case(staple=lambda root, leaf: make_staple(root, leaf.certificate)),
+        make_staple_case(staple=lambda root, leaf: ocsp_response(root, leaf.certificate)),
         GOOD,
+        staple=True,
+        revocation="hard",
+    ),
+    _revocation(
+        "staple-good-delegate",
+        "The same, signed by a responder that its issuer has appointed.",
+        make_staple_case(staple=lambda root, leaf: ocsp_response(root, leaf.certificate, signer=delegate(root))),
+        GOOD,
+        staple=True,
+        revocation="hard",
+    ),
+    _revocation(
+        "staple-of-a-stranger-hard",
+        "The stapled OCSP response is signed by a certificate that is for servers, not for OCSP.",
+        make_staple_case(staple=lambda root, leaf: ocsp_response(root, leaf.certificate, signer=root.issue("other"))),
+        refused(ProblemCode.REVOCATION_UNKNOWN, "bad_certificate_status_response"),
         staple=True,
         revocation="hard",
     ),
     _revocation(
         "staple-revoked",
         "The stapled OCSP response says that its certificate is revoked.",
-        make_staple_case(staple=lambda root, leaf: make_staple(root, leaf.certificate, status="revoked")),
+        make_staple_case(staple=lambda root, leaf: ocsp_response(root, leaf.certificate, status="revoked")),
         refused(ProblemCode.REVOKED, "certificate_revoked"),
         staple=True,
     ),
     _revocation(
         "staple-unknown-hard",
         "The stapled OCSP response does not know its certificate.",
-        make_staple_case(staple=lambda root, leaf: make_staple(root, leaf.certificate, status="unknown")),
+        make_staple_case(staple=lambda root, leaf: ocsp_response(root, leaf.certificate, status="unknown")),
         refused(ProblemCode.REVOCATION_UNKNOWN, "bad_certificate_status_response"),
         staple=True,
         revocation="hard",
@@ -137,7 +155,7 @@ REVOCATION_CASES: tuple[Case, ...] = (
         "staple-expired-hard",
         "The stapled OCSP response has expired.",
         make_staple_case(
-            staple=lambda root, leaf: make_staple(
+            staple=lambda root, leaf: ocsp_response(
                 root, leaf.certificate, this_update=_now() - 30 * DAY, next_update=_now() - DAY
             )
         ),
@@ -148,7 +166,7 @@ REVOCATION_CASES: tuple[Case, ...] = (
     _revocation(
         "staple-of-another-hard",
         "The stapled OCSP response is for another certificate.",
-        make_staple_case(staple=lambda root, leaf: make_staple(root, root.issue("other").certificate)),
+        make_staple_case(staple=lambda root, leaf: ocsp_response(root, root.issue("other").certificate)),
         refused(ProblemCode.REVOCATION_UNKNOWN, "bad_certificate_status_response"),
         staple=True,
         revocation="hard",
@@ -156,7 +174,7 @@ REVOCATION_CASES: tuple[Case, ...] = (
     _revocation(
         "staple-forged-hard",
         "The stapled OCSP response was signed by somebody else.",
-        make_staple_case(staple=lambda root, leaf: make_staple(root, leaf.certificate, forged=True)),
+        make_staple_case(staple=lambda root, leaf: ocsp_response(root, leaf.certificate, tampered=True)),
         refused(ProblemCode.REVOCATION_UNKNOWN, "bad_certificate_status_response"),
         staple=True,
         revocation="hard",
@@ -172,7 +190,7 @@ REVOCATION_CASES: tuple[Case, ...] = (
     _revocation(
         "staple-refusal-hard",
         "The stapled OCSP response says tryLater, and no more.",
-        make_staple_case(staple=lambda root, leaf: make_refusal()),
+        make_staple_case(staple=lambda root, leaf: ocsp_response(root, leaf.certificate, status="tryLater")),
         refused(ProblemCode.REVOCATION_UNKNOWN, "bad_certificate_status_response"),
         staple=True,
         revocation="hard",

@@ -17,7 +17,7 @@ from OpenSSL._util import lib as _lib
 from OpenSSL.crypto import X509Store, X509StoreFlags
 
 from sipsua.errors import BadConfiguration
-from sipsua.trust.store import path_text, pem_bytes, read_file
+from sipsua.trust.store import Name, comparable, path_text, pem_bytes, read_file
 
 _PEM_BLOCK = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", re.DOTALL)
 
@@ -25,11 +25,14 @@ _PEM_BLOCK = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", r
 class CrlList:
     """An immutable set of CRLs, compared and hashed by identity so that it can key a cache of contexts."""
 
-    __slots__ = ("__weakref__", "_crls", "_ders")
+    __slots__ = ("__weakref__", "_by_issuer", "_crls", "_ders")
 
     def __init__(self, crls: tuple[x509.CertificateRevocationList, ...]) -> None:
         self._crls = crls
         self._ders = tuple(crl.public_bytes(Encoding.DER) for crl in crls)
+        self._by_issuer: dict[Name, list[x509.CertificateRevocationList]] = {}
+        for crl in crls:
+            self._by_issuer.setdefault(comparable(crl.issuer), []).append(crl)
 
     @classmethod
     def from_files(cls, *paths: str | os.PathLike[str]) -> CrlList:
@@ -60,6 +63,10 @@ class CrlList:
 
     def __repr__(self) -> str:
         return f"<CrlList: {self}>"
+
+    def find(self, issuer: Name) -> tuple[x509.CertificateRevocationList, ...]:
+        """The CRLs of an issuer, whose name is in its comparable form."""
+        return tuple(self._by_issuer.get(issuer, ()))
 
     def load_into(self, store: X509Store) -> None:
         """Add all CRLs to a store, which from then on looks up every certificate of a path."""

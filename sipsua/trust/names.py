@@ -126,7 +126,7 @@ def rfc2818(presented: PresentedNames, reference: str) -> NameProblem | None:
     An IP address must be an iPAddress entry.
     """
     candidates = presented.dns or presented.common_names[-1:]
-    return _compare(presented, reference, NameRule.RFC2818, "RFC 2818 3.1", candidates, _glob, ips=presented.ips)
+    return _compare(presented, reference, NameRule.RFC2818, "RFC 2818 3.1", candidates, glob, ips=presented.ips)
 
 
 def rfc5922(presented: PresentedNames, reference: str) -> NameProblem | None:
@@ -284,7 +284,7 @@ def _compare(
         name = candidate.lower().removesuffix(".")
         if name == dns or (wildcard is not None and wildcard(name, dns)):
             return None
-        if _glob(name, dns):
+        if glob(name, dns):
             refused = candidate
     if refused is not None:
         code = ProblemCode.WILDCARD_REFUSED
@@ -297,7 +297,7 @@ def _compare(
     return NameProblem(code, section, evidence)
 
 
-def _glob(name: str, wanted: str) -> bool:
+def glob(name: str, wanted: str) -> bool:
     """RFC 2818: `*` is one label, or a part of one of at least one letter; once in a label, and not in the last one."""
     labels, wanted_labels = name.split("."), wanted.split(".")
     if len(labels) != len(wanted_labels) or "*" in labels[-1]:

@@ -19,11 +19,12 @@ from OpenSSL.crypto import X509, X509StoreContextError
 
 from sipsua.errors import Misuse
 from sipsua.testing.pki import CertificateAuthority, Issued, extension, self_signed
-from sipsua.trust import verifier
+from sipsua.trust import openssl
+from sipsua.trust.openssl import CODES as OPENSSL_CODES
 from sipsua.trust.policy import NameRule, Policy
 from sipsua.trust.store import TrustList
 from sipsua.trust.verdict import Problem, ProblemCode, Verdict
-from sipsua.trust.verifier import OPENSSL_CODES, Verification, judge
+from sipsua.trust.verifier import Verification, judge
 
 NOW = datetime.now(UTC)
 DAY = timedelta(days=1)
@@ -558,7 +559,7 @@ def test_error_of_openssl_that_we_do_not_see_is_still_explained(errno: int, monk
         def get_verified_chain(self) -> list[X509]:
             raise X509StoreContextError("refused", [errno, 0, "refused"], X509())
 
-    monkeypatch.setattr(verifier, "X509StoreContext", Refusing)
+    monkeypatch.setattr(openssl, "X509StoreContext", Refusing)
     assert only(offline(through(ROOT), Policy(anchors=ROOTS))).code is OPENSSL_CODES[errno]
 
 
