@@ -169,11 +169,13 @@ class Must:
     """What is odd about it and refuses nothing."""
     alert: str | None = None
     """The TLS alert that the server gets to see last, in the words of RFC 8446; None: none."""
+    late: bool = False
+    """Whether the client's handshake is done before the server refuses it: so with a client's certificate in TLS 1.3."""
 
     @property
     def locks(self) -> bool:
         """Whether the padlock closes, if only for a moment: where the handshake is as it should be."""
-        return not {10, 11, 12, 13}.intersection(self.exit_codes)
+        return self.late or not {10, 11, 12, 13}.intersection(self.exit_codes)
 
     @property
     def registers(self) -> bool:
@@ -209,6 +211,7 @@ class Case:
             "problems": sorted(self.must.problems),
             "warnings": sorted(self.must.warnings),
             "alert": self.must.alert,
+            "locks": self.must.locks,
             "wishes": dict(self.wishes),
         }
 

@@ -67,7 +67,7 @@ NEGOTIATION_CASES: tuple[Case, ...] = (
         "client-certificate-wanted",
         "It demands a certificate of the client, which has none.",
         make_client_certificate(None),
-        Must(exit_codes=(12,)),
+        Must(exit_codes=(12,), late=True),
     ),
     _negotiation(
         "client-certificate-wanted-tls-1.2",
@@ -79,7 +79,7 @@ NEGOTIATION_CASES: tuple[Case, ...] = (
         "client-certificate-untrusted",
         "It demands a certificate of the client, which has one by a CA that it does not trust.",
         make_client_certificate(False),
-        Must(exit_codes=(12,)),
+        Must(exit_codes=(12,), late=True),
     ),
     _negotiation(
         "client-certificate-untrusted-tls-1.2",

@@ -140,7 +140,7 @@ REVOCATION_CASES: tuple[Case, ...] = (
         "staple-revoked",
         "The stapled OCSP response says that its certificate is revoked.",
         make_staple_case(staple=lambda root, leaf: ocsp_response(root, leaf.certificate, status="revoked")),
-        refused(ProblemCode.REVOKED, "certificate_revoked"),
+        refused(ProblemCode.REVOKED, "bad_certificate_status_response"),
         staple=True,
     ),
     _revocation(
@@ -199,7 +199,7 @@ REVOCATION_CASES: tuple[Case, ...] = (
         "staple-missing-hard",
         "Nothing is stapled; the client wants to be sure.",
         make_staple_case(),
-        refused(ProblemCode.STAPLE_MISSING, "bad_certificate_status_response"),
+        refused(ProblemCode.REVOCATION_UNKNOWN, "bad_certificate_status_response"),
         staple=True,
         revocation="hard",
     ),

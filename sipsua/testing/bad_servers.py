@@ -77,7 +77,8 @@ class BadServer:
         """`site` is where clients find it, `setup` takes the place of the one that the case makes for it. It listens on `host` and
         `port`, 0 takes a free one. The registrar knows every user, by this password; with None it asks for none.
 
-        Each connection is told to `told` once it has ended, by a thread of its own; without, all are kept in `visits`.
+        Each connection is told to `told` when the client has registered and when it has ended, by a thread of its own; without, all are
+        kept in `visits`.
         """
         self.case = case
         self.setup = setup if setup is not None else case.make(site or Site())
@@ -186,6 +187,7 @@ class BadServer:
             if visit.tcp.fileno() != -1:
                 visit.drain()
             visit.alert = visit.alert or alert_in_clear(visit.received)
+            visit.over = True
         if self._told is not None:
             self.visits.remove(visit)
             del self._threads[visit]
@@ -198,7 +200,10 @@ class BadServer:
             else:
                 answer = self._registrar.answer(request, time.monotonic(), source=visit.source, flow=visit)
         if answer:
+            before = visit.progress
             visit.answers.append((request.method, int(answer[8:11])))
+            if self._told is not None and visit.progress is not before:
+                self._told(visit)
         return answer
 
     def _welcome(self, request: Request, visit: Visit) -> bytes:

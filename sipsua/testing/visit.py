@@ -72,6 +72,8 @@ class Visit:
         """How the client left; `open` where it stayed until this side let go."""
         self.answers: list[tuple[str, int]] = []
         """The method of each request that was answered, and the status of the answer."""
+        self.over = False
+        """Whether the connection has ended; nothing changes any more then."""
         self.fault = ""
         """What this side's OpenSSL did not like in the client, such as a version that it does not offer."""
         self._context = context
