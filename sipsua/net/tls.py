@@ -93,7 +93,8 @@ def server_context(
     certificate and key cannot be used.
     """
     identity = Identity.from_pem(certificate_pem, key_pem)
-    context = _context(SSL.TLS_SERVER_METHOD, minimum, maximum, cipher_list(None, weak=False, level=_LEVEL))
+    level = _LEVEL if minimum >= TlsVersion.TLS1_2 else 0
+    context = _context(SSL.TLS_SERVER_METHOD, minimum, maximum, cipher_list(None, weak=False, level=level))
     context.use_certificate(identity.x509.to_cryptography())
     context.use_privatekey(identity.pkey.to_cryptography_key())  # type: ignore[arg-type]
     for der in _chain(identity):
