@@ -1,4 +1,5 @@
-"""`sipsua register` against each kind of bad server: exit code, problems, alert and padlock are what the case says; and `sipsua bad-pbx`."""
+"""`sipsua register` against each kind of bad server: exit code, problems, alert and padlock are what the case says. And `sipsua bad-pbx`,
+which runs them for other phones."""
 
 from __future__ import annotations
 
