@@ -95,7 +95,8 @@ def server_context(
     certificate and key cannot be used.
     """
     identity = certificate if isinstance(certificate, Identity) else Identity.from_pem(certificate, key_pem)
-    context = _context(SSL.TLS_SERVER_METHOD, minimum, maximum, cipher_list(None, weak=False, level=_LEVEL))
+    level = _LEVEL if minimum >= TlsVersion.TLS1_2 else 0
+    context = _context(SSL.TLS_SERVER_METHOD, minimum, maximum, cipher_list(None, weak=False, level=level))
     context.use_certificate(identity.x509.to_cryptography())
     context.use_privatekey(identity.pkey.to_cryptography_key())  # type: ignore[arg-type]
     for der in _chain(identity):
@@ -329,6 +330,11 @@ class TlsPipe:
     def alert_sent(self) -> int | None:
         """The fatal alert that the peer was told; known for refused certificates, if not encrypted, and with steps."""
         return self._watch.alert_sent
+
+    @property
+    def chain(self) -> tuple[bytes, ...]:
+        """At a client: the certificates as the server sent them, DER, leaf first; also after a refusal."""
+        return tuple(dump_certificate(FILETYPE_ASN1, one) for one in self._sent())
 
     @property
     def shown(self) -> Certificate | None:

@@ -13,8 +13,9 @@ from typing import Final
 
 from OpenSSL._util import ffi as _ffi
 from OpenSSL._util import lib as _lib
-from OpenSSL.crypto import FILETYPE_ASN1, X509, X509StoreContext, X509StoreContextError, dump_certificate
+from OpenSSL.crypto import FILETYPE_ASN1, X509, X509StoreContext, dump_certificate
 
+from sipsua.errors import Defect
 from sipsua.trust.certificate import describe
 from sipsua.trust.store import TrustList
 from sipsua.trust.verdict import Problem, ProblemCode, Verdict
@@ -30,21 +31,40 @@ OCSP_VERIFY_FAILED: Final = 74
 class Word:
     """What OpenSSL says of a chain."""
 
-    path: tuple[bytes, ...] = ()
-    """The path that it built, DER, leaf first; empty where it refuses."""
+    path: tuple[bytes, ...]
+    """The path that it built, DER, leaf first; as far as it came where it refuses."""
     error: int = OK
     """X509_V_ERR_*, where it refuses."""
     depth: int = 0
     """Which certificate of the path the error is about."""
 
+    @property
+    def accepted(self) -> bool:
+        """Whether the chain is good."""
+        return self.error == OK
+
 
 def word(chain: Sequence[X509], anchors: TrustList, at: datetime) -> Word:
     """Ask OpenSSL offline whether a TLS server's chain (leaf first) leads to one of the anchors, as of `at` (aware)."""
-    context = X509StoreContext(anchors.store_at(at), chain[0], chain[1:])
-    try:
-        return Word(tuple(dump_certificate(FILETYPE_ASN1, one) for one in context.get_verified_chain()))
-    except X509StoreContextError as error:
-        return Word(error=error.errors[0], depth=error.errors[1])
+    asked = X509StoreContext(anchors.store_at(at), chain[0], chain[1:])
+    # pyOpenSSL tells the path of good chains only, and of the others it leaves errors in OpenSSL's queue, where the next read of any
+    # connection would find them.
+    context = _ffi.gc(_lib.X509_STORE_CTX_new(), _lib.X509_STORE_CTX_free)
+    if _lib.X509_STORE_CTX_init(context, asked._store._store, asked._cert._x509, asked._chain) != 1:
+        raise Defect("OpenSSL takes no chain to verify")
+    good = _lib.X509_verify_cert(context) == 1
+    _lib.ERR_clear_error()
+    stack = _lib.X509_STORE_CTX_get1_chain(context)
+    path = []
+    if stack != _ffi.NULL:
+        # The certificates come with a reference each, which X509 gives back.
+        path = [X509._from_raw_x509_ptr(_lib.sk_X509_value(stack, place)) for place in range(_lib.sk_X509_num(stack))]
+        _lib.sk_X509_free(stack)
+    ders = tuple(dump_certificate(FILETYPE_ASN1, one) for one in path)
+    if good:
+        return Word(ders)
+    # 1, an error without a name, where it gave none.
+    return Word(ders, _lib.X509_STORE_CTX_get_error(context) or 1, _lib.X509_STORE_CTX_get_error_depth(context))
 
 
 def covers(codes: Collection[ProblemCode], errno: int) -> bool:
@@ -198,9 +218,10 @@ CODES: Mapping[int, ProblemCode] = {
 """What each X509_V_ERR_* of OpenSSL 4.0 means here (`openssl/x509_vfy.h`; 101 is not in use)."""
 
 _PRECISER: Mapping[ProblemCode, frozenset[ProblemCode]] = {
-    # A path that leads nowhere: OpenSSL goes by names and key identifiers, we look at signatures too.
+    # A path that leads nowhere: OpenSSL goes by names and key identifiers, we look at signatures too. And it looks for no issuer of a
+    # certificate whose extensions it cannot read.
     ProblemCode.UNKNOWN_ISSUER: frozenset(
-        {ProblemCode.INCOMPLETE_CHAIN, ProblemCode.SELF_SIGNED, ProblemCode.BAD_SIGNATURE}
+        {ProblemCode.INCOMPLETE_CHAIN, ProblemCode.SELF_SIGNED, ProblemCode.BAD_SIGNATURE, ProblemCode.MALFORMED}
     ),
     ProblemCode.SELF_SIGNED: frozenset({ProblemCode.BAD_SIGNATURE}),
 }
