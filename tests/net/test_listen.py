@@ -560,3 +560,18 @@ async def test_listener_out_of_its_time_is_misuse() -> None:
         with pytest.raises(Misuse, match="listens already"):
             await phone.start()
     await phone.close()
+
+
+@pytest.mark.asyncio
+async def test_listener_that_was_closed_listens_on_its_port_again() -> None:
+    async with listening("1000") as phone:
+        for _ in range(3):
+            async with calling(phone) as client:
+                assert await client.ask() == 200
+                port = phone.port
+                await phone.close()
+            await phone.start()
+            assert phone.port == port
+        async with calling(phone) as client:
+            assert await client.ask() == 200
+        await phone.until(lambda: phone.connections == 0)
