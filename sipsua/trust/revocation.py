@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 from cryptography import x509
@@ -88,13 +89,15 @@ def stapled(path: Path, staple: bytes, at: datetime) -> tuple[list[Problem], boo
 
 
 def _by_crls(path: Path, crls: CrlList, at: datetime) -> Iterator[tuple[int, Problem]]:
-    """What the CRLs say, by position on the path: nothing of certificates that are listed in none, as they should."""
-    for position, (step, index) in enumerate(zip(path.steps, path.indexes, strict=True)):
-        last = position == len(path.steps) - 1
-        issuer = path.steps[position + 1] if not last else step
-        for problem in _of_one(step, index, issuer, crls, at):
-            # An anchor is trusted for its own sake, and nobody has to vouch for it (RFC 5280 section 6.1).
-            if not last or problem.code is ProblemCode.REVOKED:
+    """What the CRLs say, by position on the path: nothing of certificates that are listed in none, as they should.
+
+    An anchor is trusted for its own sake, and nobody has to vouch for it (RFC 5280 section 6.1): so the last step is not looked up, and of
+    a leaf that is an anchor only what revokes it is told.
+    """
+    pinned = path.anchor is not None and path.anchor.der == path.steps[0].der
+    for position, (step, issuer) in enumerate(pairwise(path.steps)):
+        for problem in _of_one(step, path.indexes[position], issuer, crls, at):
+            if not pinned or (position == 0 and problem.code is ProblemCode.REVOKED):
                 yield position, problem
 
 
