@@ -119,7 +119,7 @@ class Verification:
             self._response = bytes(response)
             if self.policy.dangerous_accept_any_certificate or not self.policy.staple:
                 return True
-            path = Path.built([_der(one) for one in verified], (), self.policy.anchors)
+            path = Path.built([_der(one) for one in verified], (), self.policy.anchors, good=False)
             problems, self._answered = stapled(path, self._response, self._now())
             # What the CRLs say of the leaf was heard in the callback.
             heard = self.policy.crls is not None and 0 not in self._unanswered
@@ -138,7 +138,8 @@ class Verification:
         `sent` is what the peer sent, leaf first; `verified` the path that OpenSSL built, where the caller has it at hand.
         """
         policy = self.policy
-        if self._named and self._refused is None:
+        unasked = policy.staple and self._response is None
+        if self._named and self._refused is None and not unasked:
             ders = tuple(_der(one) for one in sent or ())
             built = tuple(_der(one) for one in verified or ())
             top = built[-1] if built else _der(self._top) if self._top is not None else b""
@@ -158,7 +159,8 @@ class Verification:
         if self._defect:
             problems += (_malformed(0, f"the certificate cannot be judged: {self._defect}"),)
         elif self._refused is None:
-            problems += (_malformed(0, "the handshake ended before the certificate was verified"),)
+            what = "asked for its staple" if self._named else "verified"
+            problems += (_malformed(0, f"the handshake ended before the certificate was {what}"),)
         elif not problems or (
             self._refused[0] != HOSTNAME_MISMATCH and all(problem.code in NAME_PROBLEMS for problem in problems)
         ):
@@ -202,6 +204,8 @@ class Verification:
         return False
 
     def _lenient(self, verdict: Verdict, ders: Sequence[bytes]) -> tuple[Problem, ...]:
+        if not verdict.path:
+            return ()
         path = Path.built([one.der for one in verdict.path], [_parsed(der) for der in ders], self.policy.anchors)
         return revocation(path, self.policy, self._now().replace(microsecond=0), self._response).warnings
 

@@ -12,6 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 from OpenSSL._util import ffi, lib
+from OpenSSL.crypto import X509
 
 from sipsua.testing.pki import CertificateAuthority, Issued, extension, self_signed
 from sipsua.testing.revocation import MUST_STAPLE, crl, delegate, ocsp_response
@@ -535,6 +536,20 @@ def test_staple_for_a_pinned_leaf_whose_issuer_is_not_there_cannot_be_checked() 
     assert not both(
         LEAF, Policy(anchors=anchors, staple=True, revocation=Revocation.HARD), sent=(), response=response
     ).accepted
+
+
+def test_staple_for_a_pinned_leaf_counts_where_its_issuer_was_sent() -> None:
+    policy = Policy(anchors=TrustList.from_pem(LEAF.certificate_pem), staple=True, revocation=Revocation.HARD)
+    assert both(LEAF, policy, response=ocsp_response(ISSUER, LEAF.certificate)).accepted
+    revoked = ocsp_response(ISSUER, LEAF.certificate, status="revoked")
+    assert codes(both(LEAF, policy, response=revoked).problems) == [("revoked", 0)]
+
+
+def test_staple_that_was_never_asked_about_is_not_accepted() -> None:
+    verification = Verification(Policy(anchors=ROOTS, staple=True), NAME, at=NOW)
+    assert verification.callback(None, X509.from_cryptography(LEAF.certificate), 0, 0, 1)
+    problem = only(verification.verdict([LEAF.certificate, *LEAF.chain]).problems)
+    assert "before the certificate was asked for its staple" in problem.evidence
 
 
 def test_self_signed_certificate_may_staple_for_itself() -> None:
