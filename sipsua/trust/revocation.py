@@ -17,6 +17,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 
 from sipsua.trust.certificate import Parsed
 from sipsua.trust.crl import CrlList
+from sipsua.trust.names import shown
 from sipsua.trust.ocsp import promises_staple, staple_problems
 from sipsua.trust.path import Path
 from sipsua.trust.policy import Policy, Revocation
@@ -149,7 +150,13 @@ def _of_one(step: Parsed, index: int, issuer: Parsed, crls: CrlList, at: datetim
             f"{of} {when}, so nobody says whether {step.text} is revoked now",
             f"download the CRL of {step.issuer_text} anew (--crl FILE)",
         )
-    entry = crl.get_revoked_certificate_by_serial_number(step.certificate.serial_number) if believed else None
+    try:
+        entry = crl.get_revoked_certificate_by_serial_number(step.certificate.serial_number) if believed else None
+    except ValueError as error:
+        yield _undetermined(
+            index, f"{of} cannot be read: {shown(str(error), 200)}", "download the CRL again from the CA"
+        )
+        return
     if entry is None:
         return
     reason = _reason(entry)
