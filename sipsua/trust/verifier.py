@@ -76,8 +76,8 @@ class Verification:
         self._response: bytes | None = None
         self._answered = True  # by the staple, where one was asked for
         # The depths for which no CRL gives an answer, and those for which there is one that does not count.
-        self._unanswered: set[int] = set()
-        self._doubted: set[int] = set()
+        self._unanswered: frozenset[int] = frozenset()
+        self._doubted: frozenset[int] = frozenset()
 
     def callback(self, connection: object, x509: X509, errno: int, depth: int, ok: int) -> bool:
         """Answer OpenSSL's question about one certificate. Never raises: what breaks here is a refusal.
@@ -179,11 +179,11 @@ class Verification:
         if errno not in NO_ANSWER:
             return False
         if errno in NOT_BELIEVED:
-            self._doubted.add(depth)
+            self._doubted |= {depth}
         anchors = self.policy.anchors
         if anchors.anchor(_der(x509)) is not None:
             return True
-        self._unanswered.add(depth)
+        self._unanswered |= {depth}
         if self.policy.revocation is Revocation.SOFT or (depth == 0 and self.policy.staple):
             return True
         # What was sent above a leaf that is trusted for its own sake has no part in its path.
