@@ -7,8 +7,11 @@ of the surroundings, and told as one. After either the stream leads nowhere, so 
 from __future__ import annotations
 
 import io
+import json
 import os
 import sys
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 from sipsua.errors import BadConfiguration
@@ -33,6 +36,42 @@ def prepare() -> None:
             line_buffering=stream.line_buffering or stream.write_through,
         )
         setattr(sys, name, wrapped)
+
+
+def print_json(value: Any) -> None:
+    """Write an object to standard output, as one line."""
+    # JSON is UTF-8 whatever the terminal speaks, and no half of a surrogate pair may be in it.
+    print_bytes(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
+
+
+def print_bytes(data: bytes) -> None:
+    """Write bytes to standard output, after what was printed before."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+def write_file(path: str, data: bytes, *, mode: int = 0o644) -> None:
+    """Write a file, in full or not at all, that others may read unless `mode` is another. Raises BadConfiguration, naming it."""
+    try:
+        target = Path(path).resolve()  # /dev/stdout is a link, and not to be replaced
+        if target.exists() and not target.is_file():  # a terminal, a pipe
+            target.write_bytes(data)
+            return
+        with NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as beside:
+            new = Path(beside.name)
+            try:
+                beside.write(data)
+                beside.flush()
+                os.fsync(beside.fileno())
+                new.chmod(mode)
+                new.replace(target)
+            except BaseException:
+                new.unlink(missing_ok=True)
+                raise
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "not a usable path"
+        raise BadConfiguration(f"cannot write {path}: {why}", fix="check the directory and the rights on it") from error
 
 
 class _Output(io.FileIO):

@@ -7,12 +7,16 @@ padlock, the challenge, the binding. Here are its words; `cli.attempt` does it.
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from sipsua.cli.failure import UsageError
 from sipsua.cli.password import PasswordFile, PasswordText, PasswordVariable, read_password
+from sipsua.cli.trusting import StoredPhone, TrustOption, trusted, unique_identity
+
+if TYPE_CHECKING:
+    from sipsua.trust.policy import TlsVersion
 
 # What is dear to import (OpenSSL, asyncio) is imported where the work begins, so that `--help` comes at once.
 
@@ -36,10 +40,19 @@ def register(
         list[str] | None,
         typer.Option(metavar="FILE", help="Certificates to trust, PEM or DER. May be given again. Without: none."),
     ] = None,
+    trust: TrustOption = None,
+    flash: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR",
+            help="Be the phone stored there: its TLS settings, custom certificates, and own certificate. "
+            "Options that are given as well count more.",
+        ),
+    ] = None,
     names: Annotated[
-        Literal["rfc2818", "rfc5922", "rfc6125", "rfc9525", "off"],
-        typer.Option(help="Rule by which the certificate's names are compared; off: they are not."),
-    ] = "rfc2818",
+        Literal["rfc2818", "rfc5922", "rfc6125", "rfc9525", "off"] | None,
+        typer.Option(help="Rule by which the certificate's names are compared; off: they are not. Without: rfc2818."),
+    ] = None,
     dangerous_accept_any_certificate: Annotated[
         bool,
         typer.Option(
@@ -51,7 +64,58 @@ def register(
         str | None, typer.Option(metavar="FILE", help="Our own certificate, for servers that demand one; needs --key.")
     ] = None,
     key: Annotated[str | None, typer.Option(metavar="FILE", help="Its private key, not encrypted.")] = None,
-    tls: Annotated[Literal["1.2", "1.3", "1.2-1.3"], typer.Option(help="TLS versions that are offered.")] = "1.2-1.3",
+    mac: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MAC",
+            help="Show the unique certificate that the emulated manufacturer gave the phone of this MAC: see device issue.",
+        ),
+    ] = None,
+    tls: Annotated[
+        str | None,
+        typer.Option(metavar="VERSIONS", help="TLS versions that are offered: one, or a range. Without: 1.2-1.3."),
+    ] = None,
+    dangerous_old_tls: Annotated[
+        bool,
+        typer.Option(
+            "--dangerous-old-tls",
+            help="Offer TLS 1.0 and 1.1 too, or let --tls name them. RFC 8996 has forbidden both.",
+        ),
+    ] = False,
+    ciphers: Annotated[
+        str | None,
+        typer.Option(metavar="STRING", help="Suites for TLS 1.2 and below, as OpenSSL has it: ECDHE+AESGCM."),
+    ] = None,
+    dangerous_weak_ciphers: Annotated[
+        bool,
+        typer.Option(
+            "--dangerous-weak-ciphers",
+            help="Take keys, signatures and suites that are too weak, such as RSA 1024, SHA-1 and, in --ciphers, NULL.",
+        ),
+    ] = False,
+    crl: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE", help="Certificate revocation lists that count, PEM or DER. May be given again."),
+    ] = None,
+    staple: Annotated[
+        bool, typer.Option("--staple", help="Ask the server for a stapled OCSP response, and hold it to it.")
+    ] = False,
+    revocation: Annotated[
+        Literal["soft", "hard"],
+        typer.Option(
+            help="With --crl or --staple, where nobody says whether a certificate is revoked: warn, or refuse."
+        ),
+    ] = "soft",
+    legacy_path: Annotated[
+        bool,
+        typer.Option(
+            "--legacy-path",
+            help="Follow the chain as the server sent it, as old phones do, even to a root that has expired.",
+        ),
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="With --keep: resume the TLS session where the flow is opened again.")
+    ] = False,
     expires: Annotated[int, typer.Option(metavar="SECONDS", help="Life of the binding that is asked for.")] = 3600,
     persona: Annotated[Literal["generic", "yealink"], typer.Option(help="Phone that it looks like.")] = "generic",
     user_agent: Annotated[
@@ -63,6 +127,22 @@ def register(
     keep: Annotated[
         float, typer.Option(metavar="SECONDS", help="Stay registered so long, refreshing; then unregister.")
     ] = 0.0,
+    listen: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PORT",
+            min=0,
+            max=65535,
+            help="With --keep: take TLS connections on this port (0: a free one), show them --cert, and answer.",
+        ),
+    ] = None,
+    listen_demand_certificate: Annotated[
+        bool,
+        typer.Option(
+            "--listen-demand-certificate",
+            help="Who connects there must show a certificate that the trust lists vouch for.",
+        ),
+    ] = False,
     trace: Annotated[bool, typer.Option("--trace", help="Print the SIP messages to stderr.")] = False,
     keylog: Annotated[
         str | None, typer.Option(metavar="FILE", help="Add the session keys to this file, for Wireshark.")
@@ -88,8 +168,9 @@ def register(
     from sipsua.cli.screen import Screen
     from sipsua.cli.trace import KeyLog, show_traffic
     from sipsua.errors import BadConfiguration, CredentialsRefused, Untrusted
+    from sipsua.trust.crl import CrlList
     from sipsua.trust.identity import Identity
-    from sipsua.trust.policy import NameRule, Policy, TlsVersion
+    from sipsua.trust.policy import NameRule, Policy, Revocation
     from sipsua.trust.store import TrustList
 
     report = Report(without_password(uri))
@@ -101,12 +182,23 @@ def register(
                 raise UsageError(f"{option} of {value:g} s", fix=f"give seconds from {least:g} to {LONGEST}")
         if key is not None and cert is None:
             raise UsageError("--key without --cert", fix="give the certificate that the key belongs to")
+        if mac is not None and cert is not None:
+            raise UsageError("--mac with --cert: an account shows one certificate", fix="leave one of them out")
+        if listen is not None and not keep:
+            raise UsageError(
+                "--listen without --keep", fix="say with --keep SECONDS how long the phone is to be there for calls"
+            )
+        if listen_demand_certificate and listen is None:
+            raise UsageError(
+                "--listen-demand-certificate without --listen", fix="give the port to listen on with --listen"
+            )
         with within(timeout, "the file of --password-file"):
             secret = read_password(password, password_env, password_file)
-        versions = {"1.2": TlsVersion.TLS1_2, "1.3": TlsVersion.TLS1_3}
-        lowest, _, highest = tls.partition("-")
+        lowest, highest = tls_versions(tls, old=dangerous_old_tls)
         with within(timeout, "a file of --ca"):
-            anchors = TrustList.from_files(*ca or ())
+            custom = TrustList.from_files(*ca or ())
+        with within(timeout, "a file of --crl"):
+            crls = CrlList.from_files(*crl) if crl else None
         try:
             with within(timeout, "a file of --cert or --key"):
                 identity = Identity.from_files(cert, key) if cert is not None else None
@@ -114,13 +206,47 @@ def register(
             if key is None:
                 error.fix += "; where the private key is in a file of its own, name that with --key FILE"
             raise
+        if mac is not None:
+            identity = unique_identity(mac)
+        rule, accept_any = NameRule(names or "rfc2818"), dangerous_accept_any_certificate
+        if flash is not None:
+            phone = StoredPhone.read(
+                flash, identity=identity, versions=tls is None, dangerous_old_tls=dangerous_old_tls
+            )
+            trust = trust or phone.lists
+            custom = TrustList.union(custom, phone.custom)
+            if names is None:
+                rule = phone.policy.names
+            if tls is None:
+                lowest, highest = phone.policy.minimum, phone.policy.maximum
+            identity = phone.policy.identity
+            accept_any = accept_any or phone.policy.dangerous_accept_any_certificate
+        if listen is not None and identity is None:
+            raise UsageError(
+                "--listen without --cert",
+                fix="give the phone's certificate, which clients are shown, and its key; or say --mac or --flash",
+            )
+        anchors = trusted(trust or "custom", custom, ca or ())
+        if listen_demand_certificate and not len(anchors):
+            raise UsageError(
+                "--listen-demand-certificate without --ca",
+                fix="give the CA of the clients with --ca, or lists with --trust",
+            )
         policy = Policy(
             anchors=anchors,
-            names=NameRule(names),
+            names=rule,
             identity=identity,
-            minimum=versions[lowest],
-            maximum=versions[highest or lowest],
-            dangerous_accept_any_certificate=dangerous_accept_any_certificate,
+            minimum=lowest,
+            maximum=highest,
+            ciphers=ciphers,
+            crls=crls,
+            staple=staple,
+            revocation=Revocation(revocation),
+            legacy_path=legacy_path,
+            resume=resume,
+            dangerous_old_tls=dangerous_old_tls,
+            dangerous_weak_ciphers=dangerous_weak_ciphers,
+            dangerous_accept_any_certificate=accept_any,
         )
         limits = Limits()
         try:
@@ -150,16 +276,40 @@ def register(
                 config=config,
                 timeout=timeout,
                 keep=keep,
+                listen=listen,
+                demand_certificate=listen_demand_certificate,
                 tap=show_traffic if trace else None,
                 keylog=log.write if log is not None else None,
             )
             run(attempt.run(report, Screen("stderr" if as_json else "stdout")))
     except (Untrusted, CredentialsRefused) as error:
-        if isinstance(error, Untrusted) and not ca:
+        if isinstance(error, Untrusted) and not ca and flash is None and trust in (None, "custom"):
             error.fix = "without --ca nobody is trusted: give the certificate of the CA that signed it with --ca FILE"
         elif isinstance(error, CredentialsRefused) and secret is None:
             error.fix = "give the password, with --password-env VAR or --password-file FILE"
         raise
+
+
+def tls_versions(text: str | None, *, old: bool) -> tuple[TlsVersion, TlsVersion]:
+    """The lowest and the highest version of `1.3` or `1.2-1.3`; None stands for all, below 1.2 only where they may be `old`.
+
+    Raises UsageError.
+    """
+    from sipsua.trust.policy import TlsVersion
+
+    known = {"1.0": TlsVersion.TLS1_0, "1.1": TlsVersion.TLS1_1, "1.2": TlsVersion.TLS1_2, "1.3": TlsVersion.TLS1_3}
+    if text is None:
+        text = "1.0-1.3" if old else "1.2-1.3"
+    first, dash, last = text.partition("-")
+    lowest, highest = known.get(first), known.get(last if dash else first)
+    if lowest is None or highest is None or lowest > highest:
+        raise UsageError(f"--tls {text} names no TLS versions", fix="give one of 1.2 and 1.3, or 1.2-1.3 for both")
+    if lowest < TlsVersion.TLS1_2 and not old:
+        raise UsageError(
+            f"--tls {text}: {lowest} is not safe any more (RFC 8996)",
+            fix="begin with 1.2; for a test of an old server say --dangerous-old-tls",
+        )
+    return lowest, highest
 
 
 LEAVING = 2.0

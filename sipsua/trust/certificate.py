@@ -16,18 +16,21 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from sipsua.trust import key
 from sipsua.trust.names import shown
-from sipsua.trust.store import Name, comparable
+from sipsua.trust.store import Name, comparable, load, unwarned
 from sipsua.trust.verdict import Certificate
 
 _Kind = TypeVar("_Kind", bound=x509.ExtensionType)
 
+_CLIENT = frozenset({ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE})
 _WEAK_HASHES = frozenset({"md5", "sha1"})
 
 
 @lru_cache(maxsize=256)  # a peer's certificates may have 100 KB
+@unwarned()
 def describe(der: bytes) -> Certificate:
     """What a person wants to know of a certificate. What cannot be read shows as `(unreadable)`; raises nothing."""
     unreadable = Certificate(
@@ -62,6 +65,23 @@ def describe(der: bytes) -> Certificate:
         return unreadable
 
 
+def doubts(certificate: Certificate, at: datetime) -> tuple[str, ...]:
+    """Why a peer may refuse a certificate of ours at `at` (aware), though it can be shown: its dates, and a purpose that is none for a
+    TLS client (RFC 5280 section 4.2.1.12). Empty where nothing is to be seen, or nothing can be read."""
+    found = []
+    if at > certificate.not_after:
+        found.append(f"it expired on {certificate.not_after:%Y-%m-%d}")
+    elif at < certificate.not_before:
+        found.append(f"it is not valid before {certificate.not_before:%Y-%m-%d}")
+    try:
+        purposes = Parsed(certificate.der).extension(x509.ExtendedKeyUsage)
+    except ValueError:
+        purposes = None
+    if purposes is not None and _CLIENT.isdisjoint(purposes):
+        found.append("its extended key usage lacks clientAuth, so a server may refuse it")
+    return tuple(found)
+
+
 class Parsed:
     """A certificate, taken apart for path building. Raises ValueError where it is none, or its names are broken."""
 
@@ -78,9 +98,10 @@ class Parsed:
     key: object
     """A public key of `cryptography`, or None where it knows no such kind."""
 
+    @unwarned()
     def __init__(self, der: bytes) -> None:
         self.der = der
-        self.certificate = certificate = x509.load_der_x509_certificate(der)
+        self.certificate = certificate = load(der)
         self.subject = comparable(certificate.subject)
         self.issuer = comparable(certificate.issuer)
         self.defect = None

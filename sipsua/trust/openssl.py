@@ -7,7 +7,7 @@ sees to it that what OpenSSL said is never left out of the explanation.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -18,7 +18,7 @@ from OpenSSL.crypto import FILETYPE_ASN1, X509, X509StoreContext, dump_certifica
 from sipsua.errors import Defect
 from sipsua.trust.certificate import describe
 from sipsua.trust.store import TrustList
-from sipsua.trust.verdict import Problem, ProblemCode
+from sipsua.trust.verdict import Problem, ProblemCode, Verdict
 
 OK: Final = 0
 HOSTNAME_MISMATCH: Final = 62
@@ -86,6 +86,30 @@ def explained(errno: int, depth: int, ders: Sequence[bytes]) -> Problem:
         "look at this certificate with `openssl x509 -text`, and have it issued again without this fault",
     )
 
+
+def client_refusal(path: Sequence[bytes], errno: int, depth: int) -> Verdict:
+    """The Verdict on a client's certificate that OpenSSL refused: its path as far as it was built, leaf first, and its error."""
+    problem = explained(errno, depth, path)
+    chain = tuple(describe(der) for der in path)
+    return Verdict(
+        accepted=False,
+        verified=False,
+        policy="client certificates by RFC 5280",
+        reference="the client",
+        chain=chain,
+        problems=(replace(problem, fix=_CLIENT_FIXES.get(problem.code, problem.fix)),),
+        path=chain,
+    )
+
+
+_CLIENT_FIXES: Mapping[ProblemCode, str] = {
+    ProblemCode.UNKNOWN_ISSUER: "trust the issuer of the client's certificate here, or have the client send its intermediates too",
+    ProblemCode.SELF_SIGNED: "trust this certificate here, or give the client one that a trusted CA has issued",
+    ProblemCode.EXPIRED: "give the client a new certificate, and look at the clocks of both sides",
+    ProblemCode.NOT_YET_VALID: "look at the clocks of both sides",
+    ProblemCode.WRONG_PURPOSE: "have it issued with the extended key usage clientAuth",
+}
+"""What to do about the commonest refusals of a client's certificate."""
 
 CODES: Mapping[int, ProblemCode] = {
     1: ProblemCode.MALFORMED,
@@ -194,9 +218,10 @@ CODES: Mapping[int, ProblemCode] = {
 """What each X509_V_ERR_* of OpenSSL 4.0 means here (`openssl/x509_vfy.h`; 101 is not in use)."""
 
 _PRECISER: Mapping[ProblemCode, frozenset[ProblemCode]] = {
-    # A path that leads nowhere: OpenSSL goes by names and key identifiers, we look at signatures too.
+    # A path that leads nowhere: OpenSSL goes by names and key identifiers, we look at signatures too. And it looks for no issuer of a
+    # certificate whose extensions it cannot read.
     ProblemCode.UNKNOWN_ISSUER: frozenset(
-        {ProblemCode.INCOMPLETE_CHAIN, ProblemCode.SELF_SIGNED, ProblemCode.BAD_SIGNATURE}
+        {ProblemCode.INCOMPLETE_CHAIN, ProblemCode.SELF_SIGNED, ProblemCode.BAD_SIGNATURE, ProblemCode.MALFORMED}
     ),
     ProblemCode.SELF_SIGNED: frozenset({ProblemCode.BAD_SIGNATURE}),
 }

@@ -10,15 +10,19 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, load_der_private_key
+from cryptography.utils import CryptographyDeprecationWarning
 from OpenSSL._util import lib as _lib
 from OpenSSL.crypto import X509, Error, X509Store, X509StoreFlags
 
@@ -66,7 +70,7 @@ class TrustList:
         openssl = []
         for anchor in self._anchors:
             try:
-                certificate = x509.load_der_x509_certificate(anchor.der)
+                certificate = load(anchor.der)
                 self._by_subject.setdefault(comparable(certificate.subject), []).append(anchor)
                 openssl.append(X509.from_cryptography(certificate))
             except (ValueError, Error) as error:
@@ -93,17 +97,25 @@ class TrustList:
         return cls(tuple(anchors))
 
     @classmethod
-    def from_pem(cls, data: bytes | str, origin: str = "custom") -> TrustList:
-        """Take a PEM bundle (or DER bytes) from memory. Raises BadConfiguration where it holds no certificate."""
-        where = "the PEM text of the trust list"
+    def from_pem(
+        cls, data: bytes | str, origin: str = "custom", *, where: str = "the PEM text of the trust list"
+    ) -> TrustList:
+        """Take a PEM bundle (or DER bytes) from memory. Raises BadConfiguration, naming `where`, if it holds no certificate."""
         return cls(
             tuple(_anchor(certificate, origin, None) for certificate in certificates_in(pem_bytes(data, where), where))
         )
 
     @classmethod
     def union(cls, *lists: TrustList) -> TrustList:
-        """All anchors of all lists. An anchor that is in several keeps the origin of the first."""
-        return cls(tuple(anchor for one in lists for anchor in one))
+        """All anchors of all lists. An anchor that is in several keeps the origin of the first.
+
+        Ten thousand phones that choose the same certificates get the same list, as long as one of them holds it.
+        """
+        anchors = tuple(anchor for one in lists for anchor in one)
+        known = _unions.get(anchors)
+        if known is None:
+            known = _unions[anchors] = cls(anchors)
+        return known
 
     def __len__(self) -> int:
         return len(self._anchors)
@@ -147,6 +159,8 @@ class TrustList:
         return self._by_der.get(der)
 
 
+_unions: WeakValueDictionary[tuple[TrustAnchor, ...], TrustList] = WeakValueDictionary()
+
 Name = tuple[frozenset[tuple[str, str]], ...]
 """A distinguished name in the form in which two of them compare."""
 
@@ -174,7 +188,7 @@ def certificates_in(data: bytes, where: str) -> list[x509.Certificate]:
         raise BadConfiguration(f"{where} is empty", fix="give a PEM or DER file with at least one certificate")
     if b"-----BEGIN " not in data:
         try:
-            return [x509.load_der_x509_certificate(data)]
+            return [load(data)]
         except ValueError as error:
             what = "holds a private key" if _is_der_key(data) else "is neither a PEM nor a DER certificate"
             raise BadConfiguration(f"{where} {what}", fix="give the file of the certificate") from error
@@ -197,12 +211,28 @@ def certificates_in(data: bytes, where: str) -> list[x509.Certificate]:
     certificates = []
     for number, block in enumerate(blocks, 1):
         try:
-            certificates.append(x509.load_pem_x509_certificate(block[0]))
+            certificates.append(load(block[0]))
         except ValueError as error:
             raise BadConfiguration(
                 f"certificate {number} of {len(blocks)} in {where} is broken", fix="export it again, or take it out"
             ) from error
     return certificates
+
+
+def load(data: bytes) -> x509.Certificate:
+    """Parse a certificate, PEM or DER. Raises ValueError."""
+    with unwarned():
+        if data.startswith(b"-----BEGIN "):
+            return x509.load_pem_x509_certificate(data)
+        return x509.load_der_x509_certificate(data)
+
+
+@contextmanager
+def unwarned() -> Iterator[None]:
+    """A context without the parser's warnings. Serial number 0, as some famous roots have it, is no news to who trusts them, and nothing
+    for a phone's screen."""
+    with warnings.catch_warnings(action="ignore", category=CryptographyDeprecationWarning):
+        yield
 
 
 def path_text(path: str | os.PathLike[str]) -> str:
@@ -221,8 +251,9 @@ def pem_bytes(data: bytes | str, where: str) -> bytes:
     return data.encode("utf-8", "replace") if isinstance(data, str) else data
 
 
-def read_file(path: str) -> bytes:
-    """The bytes of a certificate or key file. Raises BadConfiguration if it is missing, unreadable or over 5 MB."""
+def read_file(path: str, *, too_large: str = "split the list into several files") -> bytes:
+    """The bytes of a certificate or key file. Raises BadConfiguration if it is missing, unreadable or over 5 MB; `too_large` is what
+    to do about the latter."""
     try:
         with Path(path).open("rb") as file:
             data = file.read(MAXIMUM_FILE_SIZE + 1)
@@ -232,7 +263,7 @@ def read_file(path: str) -> bytes:
         why = getattr(error, "strerror", None) or "not a usable path"
         raise BadConfiguration(f"cannot read {path}: {why}", fix="check the path and the rights of the file") from error
     if len(data) > MAXIMUM_FILE_SIZE:
-        raise BadConfiguration(f"{path} is larger than 5 MB", fix="split the list into several files")
+        raise BadConfiguration(f"{path} is larger than 5 MB", fix=too_large)
     return data
 
 

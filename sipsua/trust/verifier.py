@@ -256,6 +256,7 @@ def _accepted(
     `built` is the path where it is known; otherwise OpenSSL builds it again, to this anchor. No argument holds a trust list.
     """
     warnings: list[Problem] = []
+    problems: list[Problem] = []
     path: Path | None = None
     try:
         anchors = TrustList((anchor,) if anchor is not None else ())
@@ -265,17 +266,19 @@ def _accepted(
         sent = [_parsed(der) for der in ders]
         path = Path.built(built, sent, anchors)
         warnings += path.warnings(sent)
-        warnings += weaknesses(path) if weak else ()
+        # A policy of old TLS versions lowers OpenSSL's level for the sake of their signatures, and does not mean the certificates.
+        (warnings if weak else problems).extend(weaknesses(path))
     except Exception:  # what our parser does not take, and OpenSSL took: then there is no more to say of it
         path = None
     return Verdict(
-        accepted=True,
-        verified=True,
+        accepted=not problems,
+        verified=not problems,
         policy=policy,
         reference=reference,
         chain=tuple(describe(der) for der in ders),
         anchor=anchor.subject if anchor is not None else None,
         anchor_list=anchor.origin if anchor is not None else None,
+        problems=tuple(problems),
         warnings=(*warnings, *lenient),
         path=tuple(describe(step.der) for step in path.steps) if path is not None else (),
     )

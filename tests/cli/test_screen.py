@@ -76,6 +76,15 @@ def test_verdict_names_every_problem_with_evidence_rule_and_fix(capsys: pytest.C
     assert "2020-01-01 00:00 to 2021-01-01 00:00 UTC, expired" in out
 
 
+def test_warning_of_an_accepted_chain_is_told_as_one(capsys: pytest.CaptureFixture[str]) -> None:
+    warning = Problem(ProblemCode.OUT_OF_ORDER, 2, "RFC 5246 7.4.2", "the root came first", "sort the chain file")
+    Screen().verdict(Verdict(True, True, "rfc2818", "a.example", (certificate("CN=b"),), warnings=(warning,)))
+    out = capsys.readouterr().out
+    assert "verdict accepted for a.example (rfc2818)\n" in out
+    for words in ("out_of_order in certificate 2, a warning\n", warning.evidence, warning.rule, warning.fix):
+        assert words in out
+
+
 def test_long_lines_are_not_wrapped_off_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     Screen().chain(Verdict(True, True, "", "", (certificate("CN=" + "long " * 100 + "end"),)))
     assert "long end\n" in capsys.readouterr().out

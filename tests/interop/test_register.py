@@ -21,9 +21,13 @@ from typing import Any
 import pytest
 
 import tests.interop.kamailio
-from sipsua.testing.pki import CertificateAuthority, IssuedFiles
-from tests.interop import broken_servers
-from tests.interop.broken_servers import BrokenServer
+from sipsua.phone.factory import Factory
+from sipsua.phone.flash import Flash
+from sipsua.phone.settings import Settings
+from sipsua.testing.bad_case import Setup
+from sipsua.testing.bad_servers import CASES, BadServer
+from sipsua.testing.pki import CertificateAuthority
+from sipsua.trust.manufacturer import GENERIC_NAME
 from tests.interop.kamailio import Binding, Kamailio
 
 pytestmark = pytest.mark.interop
@@ -142,7 +146,7 @@ def registrar(kamailio: Callable[..., Kamailio]) -> Callable[..., Kamailio]:
     return partial(kamailio, users={"1000": PASSWORD})
 
 
-def sips(pbx: Kamailio | BrokenServer, user: str = "1000", host: str = "127.0.0.1") -> str:
+def sips(pbx: Kamailio | BadServer, user: str = "1000", host: str = "127.0.0.1") -> str:
     return f"sips:{user}@{host}:{pbx.port}"
 
 
@@ -330,7 +334,7 @@ def test_interrupted_phone_takes_its_binding_away(registrar: Callable[..., Kamai
 
 
 def test_phone_interrupted_in_mid_handshake_ends_at_once(start: Start) -> None:
-    with broken_servers.silent() as server:
+    with BadServer(CASES["silence"]) as server:
         command = start(sips(server))
         assert eventually(lambda: server.visits and server.visits[0].received)
         command.interrupt()
@@ -423,6 +427,53 @@ def test_demanded_client_certificate_is_given_or_the_phone_says_what_is_missing(
     assert pbx.bindings() == []
 
 
+@pytest.mark.parametrize("version", ["1.2", "1.3"])
+def test_phones_of_the_emulated_manufacturer_are_known_by_their_mac_and_others_are_told_why_not(
+    registrar: Callable[..., Kamailio],
+    start: Start,
+    authority: CertificateAuthority,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    version: str,
+) -> None:
+    monkeypatch.setenv("SIPSUA_HOME", str(tmp_path / "house"))
+    factory = Factory()
+    factory.ahead(["001565000002"], "ec")
+    root = tmp_path / "root.pem"
+    root.write_bytes(factory.manufacturer.root_pem)
+    pbx = registrar(client_ca=root)
+    rsa, ec = (
+        start(sips(pbx), "--tls", version, "--mac", mac, keep=1.0) for mac in ("00:15:65:00:00:01", "001565000002")
+    )
+    theirs = authority.issue("001565000001").write(tmp_path, "theirs")
+    foreign = start(sips(pbx), "--tls", version, "--cert", theirs.certificate, "--key", theirs.key)
+    none = start(sips(pbx), "--tls", version)
+    Settings(ca_cert=1).write(Flash(tmp_path / "phone"))  # a phone that has no certificate of its own
+    generic = start(sips(pbx), "--tls", version, "--flash", tmp_path / "phone")
+    # Another manufacturer whose authorities have the same names.
+    monkeypatch.setenv("SIPSUA_HOME", str(tmp_path / "another"))
+    namesake = start(sips(pbx), "--tls", version, "--mac", "00:15:65:00:00:01")
+    (seen,) = watch([rsa, ec, foreign, none, generic, namesake], pbx)
+    for phone in (rsa, ec, generic):
+        assert phone.code == 0, phone.err
+        assert phone.report["lock"]["state"] == "locked"
+    for mac in ("001565000001", "001565000002", GENERIC_NAME):
+        assert f": {mac}\n" in pbx.log()
+    assert rsa.report["lock"]["verified"] is True
+    lock = {"1.2": "refused", "1.3": "open"}[version]
+    what, fix = failed(none, 12, "handshake_failed", lock)
+    assert "certificate" in what
+    assert "give the account a certificate" in fix
+    for phone in (foreign, namesake):
+        what, fix = failed(phone, 12, "handshake_failed", lock)
+        assert "unknown_ca (48)" in what
+        assert "it refused our certificate CN=001565000001" in what
+        assert "have the server trust its issuer" in fix
+    assert requests(pbx) == 3 * 3  # of each good phone: challenge, binding, and its end
+    assert {binding.user for binding in seen} == {"1000"}
+    assert pbx.bindings() == []
+
+
 def test_tls_version_that_kamailio_does_not_speak_is_12(registrar: Callable[..., Kamailio], start: Start) -> None:
     pbx = registrar(tls_method="TLSv1.2")
     what, fix = failed(start(sips(pbx), "--tls", "1.3"), 12, "handshake_failed", "refused")
@@ -459,37 +510,40 @@ def test_nothing_there_is_13(start: Start) -> None:
 
 
 def test_broken_server_is_told_and_nothing_hangs(
-    start: Start, server_files: IssuedFiles, subtests: pytest.Subtests
+    start: Start, authority: CertificateAuthority, subtests: pytest.Subtests
 ) -> None:
-    files = server_files
+    setup = Setup(leaf=authority.issue("127.0.0.1"), anchors=(authority.certificate,), reference="127.0.0.1")
     late = "did not finish the TLS handshake within"
     hung = {"refused", "negotiating"}  # on a busy machine --timeout may strike before the handshake's own limit
-    table: list[tuple[str, BrokenServer, float, set[int], str, set[str]]] = [
-        # name, server, --timeout, exit codes, words of the cause, the padlock at the end
+    rows: list[tuple[str, float, set[int], str, set[str]]] = [
+        # name, --timeout, exit codes, words of the cause, the padlock at the end
         # first those that take their time
-        ("TLS, silence", broken_servers.tls_then_silence(files), 3, {16}, "did not answer REGISTER", {"locked"}),
-        ("silent", broken_servers.silent(), 2, {12}, late, hung),
-        ("stops", broken_servers.stops_in_handshake(files), 2, {12}, late, hung),
-        ("an octet a second", broken_servers.one_octet_at_a_time(files), 2, {12}, late, hung),
-        ("plain SIP", broken_servers.plain_sip(), 20, {12}, "does not speak TLS on this port but SIP", {"refused"}),
-        ("plain HTTP", broken_servers.plain_http(), 20, {12}, "does not speak TLS on this port but HTTP", {"refused"}),
-        ("closes", broken_servers.closes_at_once(), 20, {12}, "instead of beginning a TLS handshake", {"refused"}),
+        ("tls-then-silence", 3, {16}, "did not answer REGISTER", {"locked"}),
+        ("silence", 2, {12}, late, hung),
+        ("silence-after-server-hello", 2, {12}, late, hung),
+        ("one-octet-a-second", 2, {12}, late, hung),
+        ("plain-sip", 20, {12}, "does not speak TLS on this port but SIP", {"refused"}),
+        ("plain-http", 20, {12}, "does not speak TLS on this port but HTTP", {"refused"}),
+        ("close-at-accept", 20, {12}, "instead of beginning a TLS handshake", {"refused"}),
         # The reset may come before connect() has returned; then there was no connection.
-        ("resets", broken_servers.resets_at_accept(), 20, {12, 13}, "reset", {"refused", "open"}),
-        ("resets later", broken_servers.resets_after_client_hello(), 20, {12}, "reset the connection", {"refused"}),
-        ("garbage", broken_servers.tls_then_garbage(files), 20, {18}, "this is not SIP", {"open"}),
-        ("broken record", broken_servers.tls_then_broken_record(files), 20, {18}, "is no TLS record", {"open"}),
-        ("close_notify", broken_servers.tls_then_close(files), 20, {18}, "closed the flow", {"open"}),
-        ("FIN", broken_servers.tls_then_close(files, notify=False), 20, {18}, "without a word in TLS", {"open"}),
+        ("reset-at-accept", 20, {12, 13}, "reset", {"refused", "open"}),
+        ("reset-after-client-hello", 20, {12}, "reset the connection", {"refused"}),
+        ("tls-then-garbage", 20, {18}, "this is not SIP", {"open"}),
+        ("tls-then-broken-record", 20, {18}, "is no TLS record", {"open"}),
+        ("tls-then-close", 20, {18}, "closed the flow", {"open"}),
+        ("tls-then-fin", 20, {18}, "without a word in TLS", {"open"}),
     ]
+    servers = [BadServer(CASES[name], setup=setup) for name, *_ in rows]
     kinds = {12: "handshake_failed", 13: "unreachable", 16: "no_answer", 18: "flow_lost"}
     with ExitStack() as stack:
-        for _, server, *_ in table:
+        for server in servers:
             stack.enter_context(server)
-        commands = [start(sips(server), timeout=timeout) for _, server, timeout, *_ in table]
+        commands = [
+            start(sips(server), timeout=timeout) for server, (_, timeout, *_) in zip(servers, rows, strict=True)
+        ]
         for command in commands:
             command.end()
-    for (name, server, _, codes, words, locks), command in zip(table, commands, strict=True):
+    for (name, _, codes, words, locks), server, command in zip(rows, servers, commands, strict=True):
         with subtests.test(name):
             assert command.code in codes, command.err
             report = command.report

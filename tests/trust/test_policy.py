@@ -30,7 +30,9 @@ def test_an_unknown_name_rule_is_refused_with_all_that_there_are(names: Any) -> 
 
 @pytest.mark.parametrize("minimum", [True, "TLSv1.2", 0x0300, None])
 def test_an_unknown_version_is_refused_with_all_that_there_are(minimum: Any) -> None:
-    with pytest.raises(BadConfiguration, match=r"minimum is no TlsVersion \(choose from TLSv1, TLSv1\.1, TLSv1\.2, TLSv1\.3\)"):
+    with pytest.raises(
+        BadConfiguration, match=r"minimum is no TlsVersion \(choose from TLSv1, TLSv1\.1, TLSv1\.2, TLSv1\.3\)"
+    ):
         Policy(anchors=NOBODY, minimum=minimum)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import weakref
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -199,3 +201,24 @@ def test_what_is_no_path_is_a_configuration_error(path: object) -> None:
 def test_what_is_no_pem_text_is_a_configuration_error() -> None:
     with pytest.raises(BadConfiguration, match=r"the PEM text of the trust list cannot be of type [A-Za-z]*Path"):
         TrustList.from_pem(Path("ca.pem"))  # type: ignore[arg-type]
+
+
+def test_equal_unions_are_one_list_however_often_their_parts_were_parsed() -> None:
+    parts = [(TrustList.from_pem(ROOT.pem, "built-in"), TrustList.from_pem(OTHER.pem)) for _ in range(3)]
+    unions = [TrustList.union(*both) for both in parts]
+    assert len(set(unions)) == 1
+    assert TrustList.union(*reversed(parts[0])) is not unions[0]
+    assert TrustList.union(TrustList.from_pem(ROOT.pem), TrustList.from_pem(OTHER.pem)) is not unions[0]
+
+
+def test_a_union_that_nobody_holds_is_let_go() -> None:
+    union = TrustList.union(TrustList.from_pem(ROOT.pem), TrustList.from_pem(OTHER.pem))
+    gone = weakref.ref(union)
+    del union
+    gc.collect()
+    assert gone() is None
+
+
+def test_bytes_in_memory_are_told_apart_by_the_name_that_is_given() -> None:
+    with pytest.raises(BadConfiguration, match="the upload is empty"):
+        TrustList.from_pem(b"", where="the upload")

@@ -1,0 +1,37 @@
+"""`sipsua factory-reset`: a phone as it came from the factory, with or without the certificates that it was given since."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+# What is dear to import (OpenSSL) is imported where the work begins, so that `--help` comes at once.
+
+
+def factory_reset(
+    flash: Annotated[str, typer.Option("--flash", metavar="DIR", help="The phone's flash.")],
+    keep_certificates: Annotated[
+        bool, typer.Option("--keep-certificates", help="Keep the custom certificates, whatever the settings say.")
+    ] = False,
+) -> None:
+    """Delete the phone's settings and custom certificates, these only if static.phone_setting.reserve_certs_enable is not 1."""
+    from sipsua.cli.screen import Screen
+    from sipsua.errors import BadConfiguration
+    from sipsua.phone.flash import Flash
+    from sipsua.phone.reset import factory_reset as reset
+
+    phone = Flash(flash)
+    if not phone.directory.is_dir():
+        raise BadConfiguration(f"there is no flash {phone.directory}", fix="check the path")
+    done = reset(phone, keep_certificates=keep_certificates)
+    screen = Screen()
+    screen.line(("reset", "good"), str(phone.directory))
+    trusted = "1 file" if done.trusted_deleted == 1 else f"{done.trusted_deleted} files"
+    kept = "kept" if done.kept else None
+    screen.line(
+        ("settings", "dim"), "            ", "deleted" if done.settings_deleted else "there were none", indent=2
+    )
+    screen.line(("trusted certificates", "dim"), kept or f"{trusted} deleted", indent=2)
+    server = kept or ("deleted" if done.server_deleted else "there was none")
+    screen.line(("server certificate", "dim"), "  ", server, indent=2)

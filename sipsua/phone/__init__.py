@@ -1,0 +1,1 @@
+"""The phone: what a Yealink keeps and how it is set, as data and files; its calls to the network go through `ua`."""

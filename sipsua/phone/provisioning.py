@@ -1,0 +1,94 @@
+"""Provisioning: what the lines of a configuration file do to the phone's flash.
+
+Some lines are values, which the settings keep. Others are deeds, done when the file is loaded: `static.trusted_certificates.delete =
+http://localhost/all` empties the list, each `static.trusted_certificates.url = FILE` loads one file. A phone loads its configuration again
+and again, so what is done already is no error. First is deleted, then loaded, so that a file may replace the whole list.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from sipsua.errors import BadConfiguration
+from sipsua.phone.cfg import CfgFile
+from sipsua.phone.flash import Flash
+from sipsua.phone.reset import SERVER_CERTIFICATE
+from sipsua.phone.settings import PREFIX, Settings
+from sipsua.phone.trusted import LOCALHOST, AlreadyTrusted, TrustedCertificates
+from sipsua.trust.store import path_text, read_file
+
+DELETE_TRUSTED = "static.trusted_certificates.delete"
+"""`http://localhost/all`, or `http://localhost/NAME` for what was uploaded under a name."""
+LOAD_TRUSTED = "static.trusted_certificates.url"
+"""A file of this machine, as a path (relative to the configuration file) or a `file://` URL; each line loads one."""
+DELETE_SERVER = "static.server_certificates.delete"
+"""`http://localhost/all`: there is one at most."""
+
+_DEEDS = {
+    name.removeprefix(old): name for name in (DELETE_TRUSTED, DELETE_SERVER, LOAD_TRUSTED) for old in ("", PREFIX)
+}
+_ORDER = (DELETE_TRUSTED, DELETE_SERVER, LOAD_TRUSTED)
+
+
+@dataclass(frozen=True, slots=True)
+class Provisioned:
+    """What a configuration file did."""
+
+    settings: Settings
+    """The settings from now on; `unknown` says which lines of the file had no effect."""
+    warnings: tuple[str, ...]
+    """What is odd about loaded certificates."""
+    refused: tuple[BadConfiguration, ...]
+    """Why lines of the file that load or delete could not be followed. The others were."""
+
+
+def provision(flash: Flash, path: str | os.PathLike[str], at: datetime | None = None) -> Provisioned:
+    """Load a configuration file into the flash. `at` (None: now) is the time to warn of expired certificates by.
+
+    Raises BadConfiguration, before anything is changed, for a file that cannot be read and for a value that is not permitted.
+    """
+    where = path_text(path)
+    file = CfgFile.parse(read_file(where), where)
+    trusted = TrustedCertificates(flash)
+    deeds = sorted(
+        ((_ORDER.index(_DEEDS[name]), number, value) for number, name, value in file if name in _DEEDS and value)
+    )
+    warnings: list[str] = []
+    refused: list[BadConfiguration] = []
+    with flash.lock():
+        settings = Settings.of(file, where, Settings.read(flash), elsewhere=frozenset(_DEEDS))
+        settings.write(flash)
+        for kind, number, value in deeds:
+            try:
+                if _ORDER[kind] == DELETE_TRUSTED:
+                    trusted.delete_url(value)
+                elif _ORDER[kind] == LOAD_TRUSTED:
+                    warnings += trusted.add(_local(value, Path(where).parent), at).warnings
+                elif value == f"{LOCALHOST}all":
+                    flash.delete(SERVER_CERTIFICATE)
+                else:
+                    raise BadConfiguration(f"{value[:200]!r} does not say what to delete", fix=f"write {LOCALHOST}all")
+            except AlreadyTrusted:
+                pass
+            except BadConfiguration as error:
+                refused.append(BadConfiguration(f"{where}, line {number}: {error.what}", fix=error.fix))
+    return Provisioned(settings, tuple(warnings), tuple(refused))
+
+
+def _local(url: str, directory: Path) -> Path:
+    """The file that a URL means. Raises BadConfiguration for one that is not on this machine."""
+    if "://" not in url:
+        return directory / url
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise BadConfiguration(f"{url[:200]!r} is no URL", fix="give the path of a file") from None
+    if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
+        raise BadConfiguration(
+            f"{url[:200]!r} is not on this machine, and sipsua fetches nothing", fix="download it and give its path"
+        )
+    return Path(unquote(parts.path))
