@@ -149,6 +149,15 @@ def as_go(sight: Sight) -> Iterator[Problem | Unsettled]:
             if weak and all((_rsa_bits(one) or 0) >= 1024 for one in weak):
                 continue
         yield from _unless_another_way("Go", sight, problem)
+    for index, authority in _constraining_subjects(sight):
+        if authority.extensions[x509.NameConstraints.oid].critical:
+            yield Problem(
+                ProblemCode.UNKNOWN_CRITICAL_EXTENSION,
+                index,
+                "Go UnhandledCriticalExtension",
+                f"{authority.text} has critical name constraints on subjects, which Go does not process",
+                "have the server's certificate issued by a CA without them",
+            )
     if sight.certificates and (leaf := sight.certificates[0]) is not None:
         yield from _unless_fit("Go", leaf, "EC P-224", "EC P-256", "EC P-384", "EC P-521", "Ed25519")
 
@@ -191,6 +200,10 @@ def as_rustls(sight: Sight) -> Iterator[Problem | Unsettled]:
             "webpki UnknownIssuer",
             f"{leaf.text} is trusted itself, which counts for nothing here; its issuer {leaf.issuer_text} is not trusted",
             f"trust the CA {leaf.issuer_text} instead",
+        )
+    if any(_constraining_subjects(sight)):
+        yield Unsettled(
+            "whether its version of webpki knows name constraints on subjects; older ones refuse all under them"
         )
     if key.name_of(leaf.key) == "EC P-521":
         yield Unsettled("whether rustls was built with a provider that has P-521 (aws-lc-rs has, ring has not)")
@@ -287,6 +300,16 @@ def _unless_fit(client: str, leaf: Parsed, *kinds: str) -> Iterator[Problem]:
         bits is None and not key.is_weak(leaf.key) and key.name_of(leaf.key) not in kinds
     ):
         yield _unfit(client, leaf)
+
+
+def _constraining_subjects(sight: Sight) -> Iterator[tuple[int, Parsed]]:
+    """The sent authorities on the path whose name constraints are about subjects, with their place in the chain."""
+    path = {step.der for step in sight.verdict.path}
+    for index, one in enumerate(sight.certificates):
+        if one is not None and one.der in path and (constraints := one.extension(x509.NameConstraints)) is not None:
+            subtrees = (*(constraints.permitted_subtrees or ()), *(constraints.excluded_subtrees or ()))
+            if any(isinstance(subtree, x509.DirectoryName) for subtree in subtrees):
+                yield index, one
 
 
 def _rsa_bits(certificate: Parsed) -> int | None:
