@@ -108,6 +108,10 @@ class Visit:
             except ssl.SSLWantReadError:
                 if flight := self._outgoing.read():
                     return flight
+            except ssl.SSLError:
+                # The client offers what no sound server takes, and is told so.
+                self.send(self._outgoing.read())
+                raise EOFError from None
 
     def handshake(self, context: ssl.SSLContext) -> None:
         """Serve a whole handshake; raises EOFError when the client breaks it off."""
