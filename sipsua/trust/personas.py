@@ -91,7 +91,7 @@ _PHONE_LOOKS = (
     Look(roots_only=True, unsettled="whether the phone trusts a listed certificate that is no root"),
     Look(
         legacy_path=True,
-        unsettled="whether its firmware follows the chain that was sent to its end, as OpenSSL 1.0 did (--legacy-path tells)",
+        unsettled="whether its firmware follows the chain that was sent to its end, as OpenSSL 1.0 did (a policy with legacy_path tells)",
     ),
     Look(
         roots_only=True,
@@ -230,16 +230,28 @@ PERSONAS = (
         looks=_PHONE_LOOKS,
     ),
     Persona(
-        name="rfc2818", what="sipsua with --names rfc2818: RFC 2818 section 3.1", names=names.rfc2818, chain=as_judged
+        name="rfc2818",
+        what="sipsua itself with the name rule of RFC 2818 section 3.1",
+        names=names.rfc2818,
+        chain=as_judged,
     ),
     Persona(
-        name="rfc5922", what="sipsua with --names rfc5922: RFC 5922 section 7", names=names.rfc5922, chain=as_judged
+        name="rfc5922",
+        what="sipsua itself with the name rule of RFC 5922 section 7",
+        names=names.rfc5922,
+        chain=as_judged,
     ),
     Persona(
-        name="rfc6125", what="sipsua with --names rfc6125: RFC 6125 section 6", names=names.rfc6125, chain=as_judged
+        name="rfc6125",
+        what="sipsua itself with the name rule of RFC 6125 section 6",
+        names=names.rfc6125,
+        chain=as_judged,
     ),
     Persona(
-        name="rfc9525", what="sipsua with --names rfc9525: RFC 9525 section 6", names=names.rfc9525, chain=as_judged
+        name="rfc9525",
+        what="sipsua itself with the name rule of RFC 9525 section 6",
+        names=names.rfc9525,
+        chain=as_judged,
     ),
     Persona(
         name="pjsip",
