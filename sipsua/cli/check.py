@@ -43,9 +43,11 @@ def check(
         typer.Option(help="Rule by which the certificate's names are compared; off: they are not."),
     ] = "rfc2818",
     cert: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Our own certificate, for servers that demand one; needs --key.")
+        str | None, typer.Option(metavar="FILE", help="Our own certificate with its key, shown to whoever asks for it.")
     ] = None,
-    key: Annotated[str | None, typer.Option(metavar="FILE", help="Its private key, not encrypted.")] = None,
+    key: Annotated[
+        str | None, typer.Option(metavar="FILE", help="The private key, where it is in a file of its own.")
+    ] = None,
     crl: Annotated[
         list[str] | None,
         typer.Option(metavar="FILE", help="Certificate revocation lists, PEM or DER. May be given again."),
@@ -59,7 +61,7 @@ def check(
 ) -> None:
     """Ask a server what it does in TLS, judge its certificates as ten clients would, and say what to change.
 
-    Up to seven connections are made, no SIP is sent. Exit codes: 0 accepted, 2 usage, 10 certificate refused, 11 its name
+    Up to six connections are made, no SIP is sent. Exit codes: 0 accepted, 2 usage, 10 certificate refused, 11 its name
     refused, 12 handshake failed, 13 unreachable, 17 a local file or setting is bad, 70 sipsua is wrong, 130 interrupted.
     """
     from datetime import UTC, datetime
