@@ -210,7 +210,8 @@ def test_server_without_tls_gets_its_reason(
     make: Callable[[IssuedFiles], BrokenServer], words: str, known: bool | None, files: IssuedFiles
 ) -> None:
     with make(files) as server:
-        found = ask(server.port, seconds=1.0)
+        # Who answers is waited for, however busy the machine; who is silent is not.
+        found = ask(server.port, seconds=20.0 if known is not None else 1.0)
     assert isinstance(found.handshake.error, HandshakeFailed)
     assert words in found.handshake.error.what
     assert taken(found) == dict.fromkeys(TlsVersion, known)
@@ -238,7 +239,7 @@ def test_what_a_server_does_after_the_handshake_is_no_failure(
     make: Callable[[IssuedFiles], BrokenServer], files: IssuedFiles
 ) -> None:
     with make(files) as server:
-        found = ask(server.port, seconds=4.0)
+        found = ask(server.port)
     assert found.handshake.error is None
     assert found.handshake.established
     assert (found.versions[TLS1_2].taken, found.versions[TLS1_3].taken) == (True, True)
