@@ -10,7 +10,7 @@ from typer.core import TyperCommand
 from typer.exceptions import TyperException
 
 from sipsua import __version__
-from sipsua.cli import trust
+from sipsua.cli import device, trust
 from sipsua.cli.check import check
 from sipsua.cli.demo import demo
 from sipsua.cli.factory_reset import factory_reset
@@ -66,6 +66,14 @@ _trust.command("delete", cls=_Command)(trust.delete)
 _trust.command("delete-all", cls=_Command)(trust.delete_all)
 _trust.command("export", cls=_Command)(trust.export)
 _app.add_typer(_trust, name="trust")
+
+_device = typer.Typer(help="The phone's own certificates, and who makes them.", rich_markup_mode=None)
+_device.command("show", cls=_Command)(device.show)
+_device.command("upload", cls=_Command)(device.upload)
+_device.command("delete", cls=_Command)(device.delete)
+_device.command("issue", cls=_Command)(device.issue)
+_device.command("manufacturer-ca", cls=_Command)(device.manufacturer_ca)
+_app.add_typer(_device, name="device")
 
 
 def _print_version(wanted: bool) -> None:
