@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 import typer
 
 from sipsua.cli.failure import UsageError
+from sipsua.cli.trusting import Lists, trusted
 
 # What is dear to import (OpenSSL, asyncio) is imported where the work begins, so that `--help` comes at once.
 
@@ -35,8 +36,10 @@ def check(
         typer.Option(metavar="FILE", help="Certificates to trust, PEM or DER: the custom list. May be given again."),
     ] = None,
     trust: Annotated[
-        Literal["builtin", "custom", "all", "mozilla"],
-        typer.Option(help="Lists that count: the phone's built-in one, that of --ca, both, or Mozilla's of today."),
+        Lists,
+        typer.Option(
+            help="Lists that count: the phone's built-in one; custom, that of --ca; both; or today's public roots and custom."
+        ),
     ] = "custom",
     names: Annotated[
         Literal["rfc2818", "rfc5922", "rfc6125", "rfc9525", "off"],
@@ -73,7 +76,6 @@ def check(
     from sipsua.cli.screen import Screen
     from sipsua.errors import BadConfiguration, SipsuaError, Untrusted
     from sipsua.net.probe import probe
-    from sipsua.trust.builtin import built_in_roots, mozilla_roots
     from sipsua.trust.crl import CrlList
     from sipsua.trust.identity import Identity
     from sipsua.trust.policy import NameRule, Policy
@@ -90,8 +92,6 @@ def check(
         raise UsageError("--cert with --chain", fix="leave it out: nobody asks for it where there is no handshake")
     if key is not None and cert is None:
         raise UsageError("--key without --cert", fix="give the certificate that the key belongs to")
-    if ca and trust in ("builtin", "mozilla"):
-        raise UsageError(f"--ca with --trust {trust}: its certificates would not count", fix="say --trust all")
     if not 0.001 <= timeout <= LONGEST:
         raise UsageError(f"--timeout of {timeout:g} s", fix=f"give seconds from 0.001 to {LONGEST}")
     try:
@@ -99,13 +99,7 @@ def check(
     except BadConfiguration as error:
         raise UsageError(error.what, fix=error.fix) from None
     with within(timeout, "a file of --ca"):
-        anchors = TrustList.from_files(*ca or ())
-    if trust == "builtin":
-        anchors = built_in_roots()
-    elif trust == "all":
-        anchors = TrustList.union(anchors, built_in_roots())
-    elif trust == "mozilla":
-        anchors = mozilla_roots()
+        anchors = trusted(trust, TrustList.from_files(*ca or ()), ca or ())
     with within(timeout, "a file of --cert or --key"):
         identity = Identity.from_files(cert, key) if cert is not None else None
     with within(timeout, "a file of --crl"):

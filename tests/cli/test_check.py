@@ -134,6 +134,7 @@ def test_nobody_trusted_still_shows_everything(sipsua: Sipsua, pbx: PbxProcess) 
         ("all", False, 10, "76 trust anchors"),
         ("builtin", False, 10, "76 trust anchors"),
         ("mozilla", False, 10, " trust anchors"),
+        ("mozilla", True, 0, " trust anchors"),
     ],
 )
 def test_lists_that_count_are_chosen(
@@ -144,6 +145,13 @@ def test_lists_that_count_are_chosen(
     assert result.code == code
     assert result.report["verdict"]["policy"].endswith(anchors)
     assert result.report["verdict"]["anchor_list"] == ("custom" if code == 0 else None)
+
+
+def test_certificates_that_would_not_count_are_2(sipsua: Sipsua, ca: Path) -> None:
+    result = sipsua("check", "127.0.0.1:1", "--ca", ca, "--trust", "builtin", "--json")
+    assert result.code == 2
+    assert "would not count" in result.told[0]
+    assert list(result.report) == FIELDS
 
 
 @pytest.mark.parametrize(
@@ -360,8 +368,6 @@ def test_server_that_is_not_there_is_13(sipsua: Sipsua, host: str) -> None:
         (["--chain", "x"], "--chain without --name"),
         (["--chain", "x", "--name", "n", "--cert", "x"], "--cert with --chain"),
         (["host", "--key", "x"], "--key without --cert"),
-        (["host", "--ca", "x", "--trust", "builtin"], "would not count"),
-        (["host", "--ca", "x", "--trust", "mozilla"], "would not count"),
         (["host", "--timeout", "0"], "--timeout of 0 s"),
         (["host", "--timeout", "nan"], "--timeout of nan s"),
         (["host:port"], "is no server"),
