@@ -11,6 +11,7 @@ from typer.exceptions import TyperException
 
 from sipsua import __version__
 from sipsua.cli import device, trust
+from sipsua.cli.bad_pbx import bad_pbx
 from sipsua.cli.check import check
 from sipsua.cli.demo import demo
 from sipsua.cli.factory_reset import factory_reset
@@ -56,6 +57,7 @@ _app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions
 _app.command(cls=_Command)(register)
 _app.command(cls=_Command)(check)
 _app.command(cls=_Command)(pbx)
+_app.command("bad-pbx", cls=_Command)(bad_pbx)
 _app.command(cls=_Command)(demo)
 _app.command("factory-reset", cls=_Command)(factory_reset)
 

@@ -218,9 +218,10 @@ CODES: Mapping[int, ProblemCode] = {
 """What each X509_V_ERR_* of OpenSSL 4.0 means here (`openssl/x509_vfy.h`; 101 is not in use)."""
 
 _PRECISER: Mapping[ProblemCode, frozenset[ProblemCode]] = {
-    # A path that leads nowhere: OpenSSL goes by names and key identifiers, we look at signatures too.
+    # A path that leads nowhere: OpenSSL goes by names and key identifiers, we look at signatures too. And it looks for no issuer of a
+    # certificate whose extensions it cannot read.
     ProblemCode.UNKNOWN_ISSUER: frozenset(
-        {ProblemCode.INCOMPLETE_CHAIN, ProblemCode.SELF_SIGNED, ProblemCode.BAD_SIGNATURE}
+        {ProblemCode.INCOMPLETE_CHAIN, ProblemCode.SELF_SIGNED, ProblemCode.BAD_SIGNATURE, ProblemCode.MALFORMED}
     ),
     ProblemCode.SELF_SIGNED: frozenset({ProblemCode.BAD_SIGNATURE}),
 }

@@ -11,13 +11,12 @@ import pytest
 from sipsua.account.config import Target
 from sipsua.errors import HandshakeFailed, IdentityRefused, Unreachable
 from sipsua.net.probe import ClientCertificate, Probe, probe
+from sipsua.testing.bad_servers import CASES, BadServer
 from sipsua.testing.pki import CertificateAuthority, IssuedFiles
 from sipsua.trust.identity import Identity
 from sipsua.trust.policy import NameRule, Policy, TlsVersion
 from sipsua.trust.store import TrustList
 from sipsua.trust.verdict import CertificateRefused, ProblemCode
-from tests.interop import broken_servers
-from tests.interop.broken_servers import BrokenServer
 from tests.net.peer import serving
 from tests.net.s_server import s_server
 
@@ -196,20 +195,17 @@ def test_name_rule_of_the_policy_decides(openssl: str, files: IssuedFiles) -> No
 
 
 @pytest.mark.parametrize(
-    ("make", "words", "known"),
+    ("case", "words", "known"),
     [
-        (lambda files: broken_servers.plain_sip(), "does not speak TLS on this port but SIP", False),
-        (lambda files: broken_servers.plain_http(), "does not speak TLS on this port but HTTP", False),
-        (lambda files: broken_servers.closes_at_once(), "instead of beginning a TLS handshake", False),
-        (lambda files: broken_servers.resets_after_client_hello(), "reset the connection in the middle", False),
-        (lambda files: broken_servers.silent(), "did not finish the TLS handshake within 0.5 s", None),
+        ("plain-sip", "does not speak TLS on this port but SIP", False),
+        ("plain-http", "does not speak TLS on this port but HTTP", False),
+        ("close-at-accept", "instead of beginning a TLS handshake", False),
+        ("reset-after-client-hello", "reset the connection in the middle", False),
+        ("silence", "did not finish the TLS handshake within 0.5 s", None),
     ],
-    ids=["plain SIP", "plain HTTP", "closes at once", "resets after ClientHello", "silent"],
 )
-def test_server_without_tls_gets_its_reason(
-    make: Callable[[IssuedFiles], BrokenServer], words: str, known: bool | None, files: IssuedFiles
-) -> None:
-    with make(files) as server:
+def test_server_without_tls_gets_its_reason(case: str, words: str, known: bool | None) -> None:
+    with BadServer(CASES[case]) as server:
         # Who answers is waited for, however busy the machine; who is silent is not.
         found = ask(server.port, seconds=20.0 if known is not None else 1.0)
     assert isinstance(found.handshake.error, HandshakeFailed)
@@ -222,31 +218,27 @@ def test_server_without_tls_gets_its_reason(
     assert found.best.chain == ()
 
 
-@pytest.mark.parametrize("make", [broken_servers.stops_in_handshake, broken_servers.one_octet_at_a_time])
-def test_half_a_handshake_ends_in_time(make: Callable[[IssuedFiles], BrokenServer], files: IssuedFiles) -> None:
-    with make(files) as server:
+@pytest.mark.parametrize("case", ["silence-after-server-hello", "one-octet-a-second"])
+def test_half_a_handshake_ends_in_time(case: str) -> None:
+    with BadServer(CASES[case]) as server:
         found = ask(server.port, seconds=1.0)
     assert found.handshake.taken is not False
     assert isinstance(found.handshake.error, HandshakeFailed)
     assert found.resumption is None
 
 
-@pytest.mark.parametrize(
-    "make",
-    [broken_servers.tls_then_silence, broken_servers.tls_then_broken_record, broken_servers.tls_then_close],
-)
-def test_what_a_server_does_after_the_handshake_is_no_failure(
-    make: Callable[[IssuedFiles], BrokenServer], files: IssuedFiles
-) -> None:
-    with make(files) as server:
-        found = ask(server.port)
+@pytest.mark.parametrize("case", ["tls-then-silence", "tls-then-broken-record", "tls-then-close"])
+def test_what_a_server_does_after_the_handshake_is_no_failure(case: str) -> None:
+    with BadServer(CASES[case]) as server:
+        found = ask(server.port, server.policy, reference=server.setup.reference)
     assert found.handshake.error is None
     assert found.handshake.established
-    assert (found.versions[TLS1_2].taken, found.versions[TLS1_3].taken) == (True, True)
+    assert found.versions[TLS1_2].taken
+    assert found.versions[TLS1_3].taken is (server.setup.maximum is TLS1_3)
 
 
 def test_closed_port_is_unreachable_and_no_version_is_known() -> None:
-    with broken_servers.silent() as server:
+    with BadServer(CASES["silence"]) as server:
         port = server.port
     found = ask(port)
     assert isinstance(found.handshake.error, Unreachable)
