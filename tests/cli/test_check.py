@@ -454,3 +454,29 @@ def test_help_imports_nothing_dear() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "0 []"
     assert "--chain FILE" in done.stdout
+
+
+NOT_ASKED_BY_CHECK = {"legacy_path", "revocation"}
+"""Settings of a policy that `check` has no option for; its other clients see to old paths, and a missing answer is a warning."""
+SILENT = {"silence", "silence-after-server-hello", "one-octet-a-second", "tls-then-silence"}
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if not NOT_ASKED_BY_CHECK & set(case.wishes)])
+def test_check_finds_of_each_bad_server_what_a_phone_would(name: str, sipsua: Sipsua, tmp_path: Path) -> None:
+    case = CASES[name]
+    with BadServer(case) as server:
+        files = server.write(tmp_path)
+        options: list[object] = ["--ca", files.ca, "--names", case.wishes.get("names", "rfc2818")]
+        if files.crl is not None:
+            options += ["--crl", files.crl]
+        if files.certificate is not None:
+            options += ["--cert", files.certificate, "--key", files.key]
+        options += ["--name", server.setup.reference, "--timeout", 1 if name in SILENT else 20]
+        result = sipsua("check", f"127.0.0.1:{server.port}", *options, "--json")
+    # What comes after the handshake is none of its business.
+    codes = {code if code in (10, 11, 12, 13) else 0 for code in case.must.exit_codes}
+    assert result.code in codes
+    verdict = result.report["verdict"] or {"problems": []}
+    assert {problem["code"] for problem in verdict["problems"]} == case.must.problems
+    assert list(result.report["verdicts"]) == ([persona.name for persona in PERSONAS] if result.report["chain"] else [])
+    assert all(visit.decrypted == b"" for visit in server.visits)
