@@ -142,8 +142,11 @@ class Path:
             )
 
 
-def _dead_end(steps: Sequence[Parsed], index: int, sent: Sequence[Parsed | None], anchors: TrustList) -> Problem:
-    """Why the path ends at its last step: nobody else was sent or is trusted who could have issued it."""
+def _dead_end(steps: Sequence[Parsed], index: int, sent: Sequence[Parsed | None], anchors: TrustList) -> Problem | None:
+    """Why the path ends at its last step: nobody else was sent or is trusted who could have issued it.
+
+    None where somebody did, and OpenSSL did not look for him: it seeks no issuer of a certificate whose extensions it cannot read.
+    """
     current, known = steps[-1], {step.der for step in steps}
     issuer = current.issuer_text
     listed = f"the trust list has {anchors}"
@@ -194,6 +197,8 @@ def _dead_end(steps: Sequence[Parsed], index: int, sent: Sequence[Parsed | None]
                 f"add the CA certificate of {issuer} with this key to the trusted certificates (--ca FILE), or reissue "
                 "the server's certificate with the current CA",
             )
+        if current.defect is not None and any(map(current.signed_by, candidates)):
+            return None
         return bad_signature(current, index, issuer)
     what = f"the server sent only its own certificate, {current.text}, which" if len(sent) == 1 else current.text
     if locations := _issuer_locations(current):
