@@ -26,7 +26,7 @@ from cryptography.utils import CryptographyDeprecationWarning
 from OpenSSL._util import lib as _lib
 from OpenSSL.crypto import X509, Error, X509Store, X509StoreFlags
 
-from sipsua.errors import BadConfiguration, Defect
+from sipsua.errors import BadConfiguration, Defect, printable
 
 MAXIMUM_FILE_SIZE = 5_000_000
 """Bytes. The limit that the phone has for a certificate file."""
@@ -74,8 +74,10 @@ class TrustList:
                 self._by_subject.setdefault(comparable(certificate.subject), []).append(anchor)
                 openssl.append(X509.from_cryptography(certificate))
             except (ValueError, Error) as error:
+                where = f" in {anchor.path}" if anchor.path is not None else ""
                 raise BadConfiguration(
-                    f"trust anchor {anchor.subject} cannot be used: {error}", fix="take it out of the list"
+                    f"the certificate of {printable(anchor.subject[:80])}{where} is broken inside, and OpenSSL does not take it",
+                    fix="have it issued again, or take it out of the list",
                 ) from error
         self._openssl = tuple(openssl)
 
@@ -101,9 +103,13 @@ class TrustList:
         cls, data: bytes | str, origin: str = "custom", *, where: str = "the PEM text of the trust list"
     ) -> TrustList:
         """Take a PEM bundle (or DER bytes) from memory. Raises BadConfiguration, naming `where`, if it holds no certificate."""
-        return cls(
-            tuple(_anchor(certificate, origin, None) for certificate in certificates_in(pem_bytes(data, where), where))
+        anchors = tuple(
+            _anchor(certificate, origin, None) for certificate in certificates_in(pem_bytes(data, where), where)
         )
+        try:
+            return cls(anchors)
+        except BadConfiguration as error:
+            raise BadConfiguration(f"{where}: {error.what}", fix=error.fix) from error
 
     @classmethod
     def union(cls, *lists: TrustList) -> TrustList:
@@ -222,9 +228,12 @@ def certificates_in(data: bytes, where: str) -> list[x509.Certificate]:
 def load(data: bytes) -> x509.Certificate:
     """Parse a certificate, PEM or DER. Raises ValueError."""
     with unwarned():
-        if data.startswith(b"-----BEGIN "):
-            return x509.load_pem_x509_certificate(data)
-        return x509.load_der_x509_certificate(data)
+        try:
+            if data.startswith(b"-----BEGIN "):
+                return x509.load_pem_x509_certificate(data)
+            return x509.load_der_x509_certificate(data)
+        except x509.InvalidVersion as error:  # which is no ValueError
+            raise ValueError(str(error)) from error
 
 
 @contextmanager
