@@ -401,6 +401,8 @@ from sipsua.errors import BadConfiguration
 from sipsua.phone.flash import Flash
 from sipsua.phone.trusted import TrustedCertificates
 trusted = TrustedCertificates(Flash(sys.argv[1]))
+print("ready", flush=True)
+sys.stdin.readline()
 for path in sys.argv[2:]:
     try:
         trusted.add(path)
@@ -412,9 +414,21 @@ for path in sys.argv[2:]:
 def test_two_processes_that_add_at_once_fill_the_list_and_no_more(flash: Flash, tmp_path: Path) -> None:
     paths = [_written(tmp_path / f"{number}.pem", root.pem) for number, root in enumerate(ROOTS)]
     adders = [
-        subprocess.Popen([sys.executable, "-c", ADDER, flash.directory, *mine], stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [sys.executable, "-c", ADDER, flash.directory, *mine],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         for mine in (paths[:8], paths[:3:-1])
     ]
+    for adder in adders:
+        assert adder.stdout is not None
+        assert adder.stdout.readline() == "ready\n"
+    for adder in adders:
+        assert adder.stdin is not None
+        adder.stdin.write("go\n")
+        adder.stdin.flush()
     told = "".join(adder.communicate(timeout=50)[0] for adder in adders)
     assert [adder.returncode for adder in adders] == [0, 0]
     listed = TrustedCertificates(flash).list()
@@ -423,6 +437,37 @@ def test_two_processes_that_add_at_once_fill_the_list_and_no_more(flash: Flash, 
     # Sixteen were tried, of which two stood for each of four certificates.
     assert told.count("AlreadyTrusted") + told.count("is one too many") == 6
     assert told.count("\n") == 6
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda trusted: trusted.put("b.pem", ROOTS[1].pem),
+        lambda trusted: trusted.delete(1),
+        lambda trusted: trusted.delete("a.pem"),
+        lambda trusted: trusted.delete_all(),
+    ],
+)
+def test_nobody_comes_between_a_look_at_the_list_and_its_change(
+    flash: Flash, act: Callable[[TrustedCertificates], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sipsua.phone.flash.LOCK_PATIENCE", 0.02)
+    told = []
+
+    class Watched(Flash):
+        """A flash on which another process wants to work at each look."""
+
+        def names(self, folder: str = "") -> list[str]:
+            try:
+                TrustedCertificates(Flash(self.directory)).put("z.pem", ROOTS[2].pem)
+            except BadConfiguration as error:
+                told.append(error.what)
+            return super().names(folder)
+
+    TrustedCertificates(flash).put("a.pem", ROOTS[0].pem)
+    act(TrustedCertificates(Watched(flash.directory)))
+    assert told
+    assert all("another process has been changing" in one for one in told)
 
 
 def test_a_duplicate_is_an_error_of_its_own(trusted: TrustedCertificates) -> None:
