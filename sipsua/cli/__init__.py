@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from sipsua.cli import interrupt
 
 if TYPE_CHECKING:
-    from sipsua.cli.report import Report
+    from sipsua.cli.report import JsonReport
 
 DEBUG = "SIPSUA_DEBUG"
 """Environment variable that asks for tracebacks of all errors."""
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if own:
         interrupt.arm()
     arguments = sys.argv[1:] if arguments is None else arguments
-    reports: list[Report] = []
+    reports: list[JsonReport] = []
     code, error = 0, None
     try:
         # Imported under its eyes, because Ctrl-C may come while that goes on.
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _tell(caught, code, reports, False)
 
 
-def _tell(error: BaseException | None, code: int, reports: list[Report], as_json: bool) -> int:
+def _tell(error: BaseException | None, code: int, reports: list[JsonReport], as_json: bool) -> int:
     """Cause and remedy on stderr, the object on stdout; returns the exit code. Raises what the object's way meets."""
     from sipsua.cli.failure import Failure
     from sipsua.cli.report import Report

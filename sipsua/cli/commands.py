@@ -10,17 +10,18 @@ from typer.core import TyperCommand
 from typer.exceptions import TyperException
 
 from sipsua import __version__
-from sipsua.cli import trust
+from sipsua.cli import device, trust
 from sipsua.cli.bad_pbx import bad_pbx
+from sipsua.cli.check import check
 from sipsua.cli.demo import demo
 from sipsua.cli.factory_reset import factory_reset
 from sipsua.cli.failure import UsageError
 from sipsua.cli.pbx import pbx
 from sipsua.cli.register import register
-from sipsua.cli.report import Report
+from sipsua.cli.report import JsonReport
 
 
-def perform(arguments: Sequence[str], reports: list[Report]) -> int:
+def perform(arguments: Sequence[str], reports: list[JsonReport]) -> int:
     """Do what they say and return the exit code; a command that can report adds its report. Raises UsageError and what goes wrong."""
     command = typer.main.get_command(_app)
     try:
@@ -54,6 +55,7 @@ class _Command(TyperCommand):
 # Without rich's frames `--help` takes a third of the time, and a usage error is a line that can be searched for.
 _app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 _app.command(cls=_Command)(register)
+_app.command(cls=_Command)(check)
 _app.command(cls=_Command)(pbx)
 _app.command("bad-pbx", cls=_Command)(bad_pbx)
 _app.command(cls=_Command)(demo)
@@ -66,6 +68,14 @@ _trust.command("delete", cls=_Command)(trust.delete)
 _trust.command("delete-all", cls=_Command)(trust.delete_all)
 _trust.command("export", cls=_Command)(trust.export)
 _app.add_typer(_trust, name="trust")
+
+_device = typer.Typer(help="The phone's own certificates, and who makes them.", rich_markup_mode=None)
+_device.command("show", cls=_Command)(device.show)
+_device.command("upload", cls=_Command)(device.upload)
+_device.command("delete", cls=_Command)(device.delete)
+_device.command("issue", cls=_Command)(device.issue)
+_device.command("manufacturer-ca", cls=_Command)(device.manufacturer_ca)
+_app.add_typer(_device, name="device")
 
 
 def _print_version(wanted: bool) -> None:

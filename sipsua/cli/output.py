@@ -51,10 +51,10 @@ def print_bytes(data: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
-def write_file(path: str, data: bytes) -> None:
-    """Write a file that others may read, in full or not at all. Raises BadConfiguration, naming it."""
-    target = Path(path)
+def write_file(path: str, data: bytes, *, mode: int = 0o644) -> None:
+    """Write a file, in full or not at all, that others may read unless `mode` is another. Raises BadConfiguration, naming it."""
     try:
+        target = Path(path).resolve()  # /dev/stdout is a link, and not to be replaced
         if target.exists() and not target.is_file():  # a terminal, a pipe
             target.write_bytes(data)
             return
@@ -64,7 +64,7 @@ def write_file(path: str, data: bytes) -> None:
                 beside.write(data)
                 beside.flush()
                 os.fsync(beside.fileno())
-                new.chmod(0o644)
+                new.chmod(mode)
                 new.replace(target)
             except BaseException:
                 new.unlink(missing_ok=True)

@@ -13,6 +13,7 @@ import typer
 
 from sipsua.cli.failure import UsageError
 from sipsua.cli.password import PasswordFile, PasswordText, PasswordVariable, read_password
+from sipsua.cli.trusting import StoredPhone, TrustOption, trusted, unique_identity
 
 if TYPE_CHECKING:
     from sipsua.trust.policy import TlsVersion
@@ -39,10 +40,19 @@ def register(
         list[str] | None,
         typer.Option(metavar="FILE", help="Certificates to trust, PEM or DER. May be given again. Without: none."),
     ] = None,
+    trust: TrustOption = None,
+    flash: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR",
+            help="Be the phone stored there: its TLS settings, custom certificates, and own certificate. "
+            "Options that are given as well count more.",
+        ),
+    ] = None,
     names: Annotated[
-        Literal["rfc2818", "rfc5922", "rfc6125", "rfc9525", "off"],
-        typer.Option(help="Rule by which the certificate's names are compared; off: they are not."),
-    ] = "rfc2818",
+        Literal["rfc2818", "rfc5922", "rfc6125", "rfc9525", "off"] | None,
+        typer.Option(help="Rule by which the certificate's names are compared; off: they are not. Without: rfc2818."),
+    ] = None,
     dangerous_accept_any_certificate: Annotated[
         bool,
         typer.Option(
@@ -54,6 +64,13 @@ def register(
         str | None, typer.Option(metavar="FILE", help="Our own certificate, for servers that demand one; needs --key.")
     ] = None,
     key: Annotated[str | None, typer.Option(metavar="FILE", help="Its private key, not encrypted.")] = None,
+    mac: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MAC",
+            help="Show the unique certificate that the emulated manufacturer gave the phone of this MAC: see device issue.",
+        ),
+    ] = None,
     tls: Annotated[
         str | None,
         typer.Option(metavar="VERSIONS", help="TLS versions that are offered: one, or a range. Without: 1.2-1.3."),
@@ -110,6 +127,22 @@ def register(
     keep: Annotated[
         float, typer.Option(metavar="SECONDS", help="Stay registered so long, refreshing; then unregister.")
     ] = 0.0,
+    listen: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PORT",
+            min=0,
+            max=65535,
+            help="With --keep: take TLS connections on this port (0: a free one), show them --cert, and answer.",
+        ),
+    ] = None,
+    listen_demand_certificate: Annotated[
+        bool,
+        typer.Option(
+            "--listen-demand-certificate",
+            help="Who connects there must show a certificate that the trust lists vouch for.",
+        ),
+    ] = False,
     trace: Annotated[bool, typer.Option("--trace", help="Print the SIP messages to stderr.")] = False,
     keylog: Annotated[
         str | None, typer.Option(metavar="FILE", help="Add the session keys to this file, for Wireshark.")
@@ -149,11 +182,21 @@ def register(
                 raise UsageError(f"{option} of {value:g} s", fix=f"give seconds from {least:g} to {LONGEST}")
         if key is not None and cert is None:
             raise UsageError("--key without --cert", fix="give the certificate that the key belongs to")
+        if mac is not None and cert is not None:
+            raise UsageError("--mac with --cert: an account shows one certificate", fix="leave one of them out")
+        if listen is not None and not keep:
+            raise UsageError(
+                "--listen without --keep", fix="say with --keep SECONDS how long the phone is to be there for calls"
+            )
+        if listen_demand_certificate and listen is None:
+            raise UsageError(
+                "--listen-demand-certificate without --listen", fix="give the port to listen on with --listen"
+            )
         with within(timeout, "the file of --password-file"):
             secret = read_password(password, password_env, password_file)
         lowest, highest = tls_versions(tls, old=dangerous_old_tls)
         with within(timeout, "a file of --ca"):
-            anchors = TrustList.from_files(*ca or ())
+            custom = TrustList.from_files(*ca or ())
         with within(timeout, "a file of --crl"):
             crls = CrlList.from_files(*crl) if crl else None
         try:
@@ -163,9 +206,35 @@ def register(
             if key is None:
                 error.fix += "; where the private key is in a file of its own, name that with --key FILE"
             raise
+        if mac is not None:
+            identity = unique_identity(mac)
+        rule, accept_any = NameRule(names or "rfc2818"), dangerous_accept_any_certificate
+        if flash is not None:
+            phone = StoredPhone.read(
+                flash, identity=identity, versions=tls is None, dangerous_old_tls=dangerous_old_tls
+            )
+            trust = trust or phone.lists
+            custom = TrustList.union(custom, phone.custom)
+            if names is None:
+                rule = phone.policy.names
+            if tls is None:
+                lowest, highest = phone.policy.minimum, phone.policy.maximum
+            identity = phone.policy.identity
+            accept_any = accept_any or phone.policy.dangerous_accept_any_certificate
+        if listen is not None and identity is None:
+            raise UsageError(
+                "--listen without --cert",
+                fix="give the phone's certificate, which clients are shown, and its key; or say --mac or --flash",
+            )
+        anchors = trusted(trust or "custom", custom, ca or ())
+        if listen_demand_certificate and not len(anchors):
+            raise UsageError(
+                "--listen-demand-certificate without --ca",
+                fix="give the CA of the clients with --ca, or lists with --trust",
+            )
         policy = Policy(
             anchors=anchors,
-            names=NameRule(names),
+            names=rule,
             identity=identity,
             minimum=lowest,
             maximum=highest,
@@ -177,7 +246,7 @@ def register(
             resume=resume,
             dangerous_old_tls=dangerous_old_tls,
             dangerous_weak_ciphers=dangerous_weak_ciphers,
-            dangerous_accept_any_certificate=dangerous_accept_any_certificate,
+            dangerous_accept_any_certificate=accept_any,
         )
         limits = Limits()
         try:
@@ -207,12 +276,14 @@ def register(
                 config=config,
                 timeout=timeout,
                 keep=keep,
+                listen=listen,
+                demand_certificate=listen_demand_certificate,
                 tap=show_traffic if trace else None,
                 keylog=log.write if log is not None else None,
             )
             run(attempt.run(report, Screen("stderr" if as_json else "stdout")))
     except (Untrusted, CredentialsRefused) as error:
-        if isinstance(error, Untrusted) and not ca:
+        if isinstance(error, Untrusted) and not ca and flash is None and trust in (None, "custom"):
             error.fix = "without --ca nobody is trusted: give the certificate of the CA that signed it with --ca FILE"
         elif isinstance(error, CredentialsRefused) and secret is None:
             error.fix = "give the password, with --password-env VAR or --password-file FILE"

@@ -1,11 +1,12 @@
-"""One registration as a program reads it: the object that `--json` prints, gathered from the account's events.
+"""What a program reads: the one object that `--json` prints, and of the commands' objects the one of a registration.
 
-Its fields are documented in `Report.as_json` and only ever added to. All of them are there whatever happened; what was not reached
+The fields of each are documented in its `as_json` and only ever added to. All of them are there whatever happened; what was not reached
 is null.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 from sipsua.cli.failure import ExitCode, Failure
@@ -24,7 +25,30 @@ from sipsua.events import (
 from sipsua.trust.verdict import CertificateRefused, Verdict
 
 
-class Report:
+class JsonReport(ABC):
+    """What a command has to say as JSON."""
+
+    failure: Failure | None = None
+    """Why the command ends with another code than 0."""
+
+    @abstractmethod
+    def as_json(self) -> dict[str, Any]:
+        """The object; `error` and `exit_code` are among its fields."""
+
+    def print(self) -> None:
+        """Write the object to stdout, as one line."""
+        print_json(self.as_json())
+
+    def _end(self) -> dict[str, Any]:
+        """The fields that all have: `error`, which is null where all went well, and `exit_code`."""
+        failure = self.failure
+        return {
+            "error": failure.as_json() if failure is not None else None,
+            "exit_code": int(failure.code if failure is not None else ExitCode.DONE),
+        }
+
+
+class Report(JsonReport):
     """What became of one account, from the first attempt to the end."""
 
     def __init__(self, account: str | None) -> None:
@@ -36,8 +60,6 @@ class Report:
         """Of the last handshake that came as far as a certificate."""
         self.binding: Registered | None = None
         """What the registrar granted last."""
-        self.failure: Failure | None = None
-        """Why the command ends with another code than 0."""
         self._refusal: Refused | None = None
         self._handshake: list[HandshakeStepped] = []
         self._timings_ms: dict[str, float | None] = dict.fromkeys(("dns", "tcp", "tls", "challenge", "register"))
@@ -113,13 +135,8 @@ class Report:
             "timings_ms": {
                 name: round(value, 3) if value is not None else None for name, value in self._timings_ms.items()
             },
-            "error": failure.as_json() if failure is not None else None,
-            "exit_code": int(failure.code if failure is not None else ExitCode.DONE),
+            **self._end(),
         }
-
-    def print(self) -> None:
-        """Write the object to stdout, as one line."""
-        print_json(self.as_json())
 
 
 _NO_ATTEMPT = frozenset({ExitCode.USAGE, ExitCode.CONFIGURATION, ExitCode.DEFECT, ExitCode.INTERRUPTED})

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from sipsua.errors import printable
 from sipsua.events import Lock, LockState, Registered
-from sipsua.trust.verdict import Problem, Verdict
+from sipsua.trust.verdict import Certificate, Problem, Verdict
 
 Tone = Literal["good", "bad", "weak", "dim", "title", ""]
 """What a piece of text means; its colour follows from that."""
@@ -73,17 +73,21 @@ class Screen:
         """The certificates, leaf first."""
         now = datetime.now(UTC)
         for index, certificate in enumerate(verdict.chain):
-            left = (certificate.not_after - now).days
-            whose = "expired" if certificate.not_after < now else f"{left} days left"
-            if certificate.not_before > now:
-                whose = "not valid yet"
-            self.line((f"certificate {index}", "title"), certificate.subject)
-            self.line(("issuer", "dim"), f"  {certificate.issuer}", indent=2)
-            self.line(("names", "dim"), f"   {', '.join(certificate.names) or 'none'}", indent=2)
-            valid = f"   {certificate.not_before:%Y-%m-%d %H:%M} to {certificate.not_after:%Y-%m-%d %H:%M} UTC, {whose}"
-            self.line(("valid", "dim"), valid, indent=2)
-            self.line(("key", "dim"), f"     {certificate.key}, {certificate.signature}", indent=2)
-            self.line(("sha256", "dim"), f"  {certificate.fingerprint}", indent=2)
+            self.certificate(certificate, now, (f"certificate {index}", "title"), certificate.subject)
+
+    def certificate(self, certificate: Certificate, now: datetime, *title: str | tuple[str, Tone]) -> None:
+        """A certificate under its title."""
+        left = (certificate.not_after - now).days
+        whose = "expired" if certificate.not_after < now else f"{left} days left"
+        if certificate.not_before > now:
+            whose = "not valid yet"
+        self.line(*title)
+        self.line(("issuer", "dim"), f"  {certificate.issuer}", indent=2)
+        self.line(("names", "dim"), f"   {', '.join(certificate.names) or 'none'}", indent=2)
+        valid = f"   {certificate.not_before:%Y-%m-%d %H:%M} to {certificate.not_after:%Y-%m-%d %H:%M} UTC, {whose}"
+        self.line(("valid", "dim"), valid, indent=2)
+        self.line(("key", "dim"), f"     {certificate.key}, {certificate.signature}", indent=2)
+        self.line(("sha256", "dim"), f"  {certificate.fingerprint}", indent=2)
 
     def verdict(self, verdict: Verdict, indent: int = 0) -> None:
         """Accepted or refused, by which policy, and everything that is wrong, or worth a warning."""

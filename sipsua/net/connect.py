@@ -75,15 +75,23 @@ class Connector:
         self._sessions = Sessions()
 
     async def open(
-        self, rider: Rider, target: Target, policy: Policy, limits: Limits, steps: Steps | None = None
+        self,
+        rider: Rider,
+        target: Target,
+        policy: Policy,
+        limits: Limits,
+        steps: Steps | None = None,
+        *,
+        addresses: list[str] | None = None,
     ) -> Flow:
         """Open a flow for a rider, and wait until its handshake has ended; the rider is told how.
 
-        Raises `Unreachable` where no TCP connection came about. `steps` sees the handshake's messages.
+        Raises `Unreachable` where no TCP connection came about. `steps` sees the handshake's messages. `addresses` are tried in place
+        of those that the target's name has.
         """
         async with self._pace:
             begin = self.loop.time()
-            addresses = await resolve(target.host, timeout=limits.resolve)
+            addresses = addresses or await resolve(target.host, timeout=limits.resolve)
             resolved = self.loop.time()
             sock = await self._race(addresses, target, limits)
             connected = self.loop.time()

@@ -34,13 +34,15 @@ from OpenSSL.crypto import FILETYPE_ASN1, X509, dump_certificate
 
 from sipsua.errors import Defect, FlowLost, HandshakeFailed, Misuse, SipsuaError
 from sipsua.net.faults import alert_in, cut_off, flow_fault, handshake_fault, not_tls
+from sipsua.trust.certificate import describe
 from sipsua.trust.ciphers import cipher_list
 from sipsua.trust.crl import CrlList
 from sipsua.trust.identity import Identity
 from sipsua.trust.names import parse_reference
+from sipsua.trust.openssl import client_refusal
 from sipsua.trust.policy import Policy, TlsVersion
 from sipsua.trust.store import TrustList
-from sipsua.trust.verdict import CertificateRefused, Verdict
+from sipsua.trust.verdict import Certificate, CertificateRefused, Verdict
 from sipsua.trust.verifier import Verification
 
 Context = SSL.Context
@@ -80,19 +82,19 @@ def client_context(policy: Policy, *, keylog: Callable[[bytes], None] | None = N
 
 
 def server_context(
-    certificate_pem: bytes,
-    key_pem: bytes,
+    certificate: Identity | bytes,
+    key_pem: bytes = b"",
     *,
     client_anchors: TrustList | None = None,
     minimum: TlsVersion = TlsVersion.TLS1_2,
     maximum: TlsVersion = TlsVersion.TLS1_3,
 ) -> SSL.Context:
-    """A context for the server's end: the certificate with its intermediates, and the key.
+    """A context for the server's end: the certificate with its intermediates, and the key, as an Identity or as PEM texts.
 
     With `client_anchors` a client must show a certificate that leads to one of them. Raises BadConfiguration where
     certificate and key cannot be used.
     """
-    identity = Identity.from_pem(certificate_pem, key_pem)
+    identity = certificate if isinstance(certificate, Identity) else Identity.from_pem(certificate, key_pem)
     level = _LEVEL if minimum >= TlsVersion.TLS1_2 else 0
     context = _context(SSL.TLS_SERVER_METHOD, minimum, maximum, cipher_list(None, weak=False, level=level))
     context.use_certificate(identity.x509.to_cryptography())
@@ -102,7 +104,9 @@ def server_context(
     # Without it OpenSSL fails a client that brings a ticket where client certificates are demanded.
     context.set_session_id(b"sipsua")
     if client_anchors is not None:
-        _trust(context, client_anchors, SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
+        mode = SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT
+        _trust(context, client_anchors, mode)
+        _lib.SSL_CTX_set_verify(context._context, mode, _client_verify_callback)
         for anchor in client_anchors:
             # CertificateRequest names them, so that a client with several certificates can choose.
             context.add_client_ca(x509.load_der_x509_certificate(anchor.der))
@@ -328,6 +332,17 @@ class TlsPipe:
         return self._watch.alert_sent
 
     @property
+    def chain(self) -> tuple[bytes, ...]:
+        """At a client: the certificates as the server sent them, DER, leaf first; also after a refusal."""
+        return tuple(dump_certificate(FILETYPE_ASN1, one) for one in self._sent())
+
+    @property
+    def shown(self) -> Certificate | None:
+        """At a server: the certificate that the client showed, taken apart."""
+        x509 = self._connection.get_peer_certificate() if self.established and self._policy is None else None
+        return describe(dump_certificate(FILETYPE_ASN1, x509)) if x509 is not None else None
+
+    @property
     def client_certificate(self) -> x509.Certificate | None:
         """At a server: the certificate that the client showed. Raises ValueError where `cryptography` cannot read it."""
         if not self.established or self._policy is not None:
@@ -398,6 +413,8 @@ class TlsPipe:
         if watch.refused and watch.verification is not None:
             self.verdict = watch.verification.verdict(self._sent())
             return CertificateRefused(self.verdict)
+        if watch.client_refused is not None:
+            return CertificateRefused(client_refusal(*watch.client_refused))
         reason = "close_notify" if isinstance(error, SSL.ZeroReturnError) else _reason(error)
         self.alert_received = alert_in(reason)
         shown = self._policy is not None and self._connection.get_peer_certificate() is not None
@@ -417,6 +434,7 @@ class _Watch:
         "anchored",
         "asked",
         "client",
+        "client_refused",
         "defect",
         "last",
         "refused",
@@ -429,6 +447,7 @@ class _Watch:
         self.verification = verification
         self.steps = steps
         self.client = client
+        self.client_refused: tuple[list[bytes], int, int] | None = None
         self.last = b""
         self.anchored = False
         self.asked = False
@@ -500,6 +519,29 @@ def _take_staple(ssl: Any, _argument: Any) -> int:
     if watch.steps is None:
         connection.set_info_callback(_note)
     return 0
+
+
+def _judge_client(ok: int, store: Any) -> int:
+    """The verify callback where we are the server: OpenSSL's answer stands, and what it refuses is kept to be explained.
+
+    After a refusal OpenSSL forgets what a client has shown, so the path that it had built by then is kept here.
+    """
+    answer = _judge(ok, store)
+    if not answer:
+        path = _lib.X509_STORE_CTX_get1_chain(store)
+        ders = [
+            dump_certificate(FILETYPE_ASN1, X509._from_raw_x509_ptr(_lib.sk_X509_value(path, index)))
+            for index in range(_lib.sk_X509_num(path))
+        ]
+        _lib.sk_X509_free(path)  # not what was on it: that goes with the X509 objects
+        connection = SSL.Connection._reverse_mapping[_lib.X509_STORE_CTX_get_ex_data(store, _SSL_OF_STORE)]
+        watch: _Watch = connection.get_app_data()
+        watch.client_refused = (
+            ders,
+            _lib.X509_STORE_CTX_get_error(store),
+            _lib.X509_STORE_CTX_get_error_depth(store),
+        )
+    return answer
 
 
 def _note(connection: SSL.Connection, where: int, value: int) -> None:
@@ -594,6 +636,7 @@ _GROUPS: Final = b"X25519:P-256:P-384"
 _SSL_OF_STORE: Final = _lib.SSL_get_ex_data_X509_STORE_CTX_idx()
 _X509_V_OK: Final = 0
 _verify_callback: Final = _ffi.callback("int (*)(int, X509_STORE_CTX *)", _judge, error=0)
+_client_verify_callback: Final = _ffi.callback("int (*)(int, X509_STORE_CTX *)", _judge_client, error=0)
 _staple_callback: Final = _ffi.callback("int (*)(SSL *, void *)", _take_staple, error=0)
 _MODE_ENABLE_PARTIAL_WRITE: Final = 0x1  # SSL_MODE_ENABLE_PARTIAL_WRITE
 _MODE_NO_AUTO_CHAIN: Final = 0x8  # SSL_MODE_NO_AUTO_CHAIN

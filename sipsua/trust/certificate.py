@@ -16,6 +16,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from sipsua.trust import key
 from sipsua.trust.names import shown
@@ -24,6 +25,7 @@ from sipsua.trust.verdict import Certificate
 
 _Kind = TypeVar("_Kind", bound=x509.ExtensionType)
 
+_CLIENT = frozenset({ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE})
 _WEAK_HASHES = frozenset({"md5", "sha1"})
 
 
@@ -61,6 +63,23 @@ def describe(der: bytes) -> Certificate:
         )
     except Exception:
         return unreadable
+
+
+def doubts(certificate: Certificate, at: datetime) -> tuple[str, ...]:
+    """Why a peer may refuse a certificate of ours at `at` (aware), though it can be shown: its dates, and a purpose that is none for a
+    TLS client (RFC 5280 section 4.2.1.12). Empty where nothing is to be seen, or nothing can be read."""
+    found = []
+    if at > certificate.not_after:
+        found.append(f"it expired on {certificate.not_after:%Y-%m-%d}")
+    elif at < certificate.not_before:
+        found.append(f"it is not valid before {certificate.not_before:%Y-%m-%d}")
+    try:
+        purposes = Parsed(certificate.der).extension(x509.ExtendedKeyUsage)
+    except ValueError:
+        purposes = None
+    if purposes is not None and _CLIENT.isdisjoint(purposes):
+        found.append("its extended key usage lacks clientAuth, so a server may refuse it")
+    return tuple(found)
 
 
 class Parsed:

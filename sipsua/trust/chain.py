@@ -9,8 +9,10 @@ offline: keys and signatures that are too weak.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import IPv4Network, IPv6Network
+from urllib.parse import urlsplit
 
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
@@ -18,7 +20,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 from sipsua.trust import key
 from sipsua.trust.certificate import Parsed, entry
 from sipsua.trust.names import parse_reference, shown
-from sipsua.trust.path import Path
+from sipsua.trust.path import Path, bad_signature
 from sipsua.trust.store import comparable
 from sipsua.trust.verdict import Problem, ProblemCode
 
@@ -88,10 +90,12 @@ def problems(path: Path, at: datetime) -> Iterator[Problem]:
                 f"the extensions of {step.text} cannot be read: {step.defect}",
                 f"reissue {_whose(position)}",
             )
+        if position < len(path.steps) - 1 and not step.signed_by(path.steps[position + 1]):
+            yield bad_signature(step, index, step.issuer_text)
         yield from _validity(step, index, position, at)
         yield from _purpose(step, index, position)
         if position and step.defect is None:
-            yield from _authority(step, index, intermediates)
+            yield from _authority(step, index, intermediates, last=position == len(path.steps) - 1)
             intermediates += step.subject != step.issuer
         for extension in step.extensions.values():
             if extension.critical and extension.oid not in _KNOWN_CRITICAL:
@@ -107,6 +111,32 @@ def problems(path: Path, at: datetime) -> Iterator[Problem]:
         yield path.end
 
 
+def detour(old: Path, path: Path, at: datetime) -> Iterator[Problem]:
+    """What is wrong at `at` (aware) on the way that an old phone goes and not on `path`, with the reason why it goes there."""
+    shared = {step.der for step in path.steps}
+    below = (None, *old.indexes)
+    astray = [
+        (step, index)
+        for step, index, before in zip(old.steps, old.indexes, below, strict=False)
+        if step.der not in shared and index != before
+    ]
+    seen = list(problems(path, at))
+    for problem in problems(old, at):
+        if problem in seen:
+            continue
+        if astray and path.anchor is not None:
+            step, index = astray[0]
+            yield replace(
+                problem,
+                evidence=f"{problem.evidence}; an old phone follows certificate {index} that was sent ({step.text}, issued by "
+                f"{step.issuer_text}) there, although the trusted {path.anchor.subject} ends a shorter way",
+                fix=f"serve the short chain: take certificate {index} ({step.text}, issued by {step.issuer_text}) and what comes after it "
+                "out of the server's chain file",
+            )
+        else:
+            yield problem
+
+
 def _constraints(path: Path) -> Iterator[Problem]:
     """Name constraints, RFC 5280 section 6.1.3 (b) and (c), of DNS names, IP addresses and subjects."""
     for position, authority in enumerate(path.steps):
@@ -119,11 +149,14 @@ def _constraints(path: Path) -> Iterator[Problem]:
             if below and step.subject == step.issuer:
                 continue
             for name in _constrained_names(step, leaf=not below):
-                same_kind = [subtree for subtree in permitted if type(subtree) is type(name)]
-                if any(_within(name, subtree) for subtree in excluded):
-                    rule, why = "RFC 5280 6.1.3 (c)", "excludes"
-                elif same_kind and not any(_within(name, subtree) for subtree in same_kind):
-                    rule, why = "RFC 5280 6.1.3 (b)", "does not permit"
+                inside = [_within(name, subtree) for subtree in permitted if type(subtree) is type(name)]
+                outside = [_within(name, subtree) for subtree in excluded if type(subtree) is type(name)]
+                if None in inside or None in outside:
+                    rule, why = "RFC 5280 4.2.1.10", "cannot be compared with"
+                elif True in outside:
+                    rule, why = "RFC 5280 6.1.3 (c)", "exclude"
+                elif inside and True not in inside:
+                    rule, why = "RFC 5280 6.1.3 (b)", "do not permit"
                 else:
                     continue
                 yield Problem(
@@ -185,11 +218,16 @@ def _purpose(step: Parsed, index: int, position: int) -> Iterator[Problem]:
     )
 
 
-def _authority(step: Parsed, index: int, intermediates: int) -> Iterator[Problem]:
+def _authority(step: Parsed, index: int, intermediates: int, *, last: bool) -> Iterator[Problem]:
     """Whether a certificate that issued another may do so; `intermediates` counts those below it that are not self-issued."""
     constraints, usage = step.extension(x509.BasicConstraints), step.extension(x509.KeyUsage)
-    old_root = step.certificate.version is x509.Version.v1 and step.subject == step.issuer
-    if (constraints is None and not old_root) or (constraints is not None and not constraints.ca):
+    # OpenSSL takes the last one for a CA also if it is an old root without extensions, or if its key usage alone says so.
+    taken = last and (
+        usage.key_cert_sign
+        if usage is not None
+        else step.certificate.version is x509.Version.v1 and step.subject == step.issuer
+    )
+    if (constraints is None and not taken) or (constraints is not None and not constraints.ca):
         why, rule = "its basic constraints do not say CA", "RFC 5280 6.1.4 (k)"
     elif usage is not None and not usage.key_cert_sign:
         why, rule = "its key usage lacks keyCertSign", "RFC 5280 6.1.4 (n)"
@@ -220,14 +258,17 @@ def _constrained_names(step: Parsed, *, leaf: bool) -> Iterator[x509.GeneralName
     subject = step.certificate.subject
     if subject.rdns:
         yield x509.DirectoryName(subject)
+    for attribute in subject.get_attributes_for_oid(NameOID.EMAIL_ADDRESS):
+        if isinstance(attribute.value, str) and attribute.value.isascii():
+            yield x509.RFC822Name(attribute.value)
     if leaf and not any(isinstance(name, x509.DNSName) for name in step.alternative_names):
         for attribute in subject.get_attributes_for_oid(NameOID.COMMON_NAME):
             if isinstance(attribute.value, str) and "." in (parse_reference(attribute.value).dns or ""):
                 yield x509.DNSName(attribute.value)
 
 
-def _within(name: x509.GeneralName, subtree: x509.GeneralName) -> bool:
-    """Whether a name is in a subtree of its kind, RFC 5280 section 4.2.1.10."""
+def _within(name: x509.GeneralName, subtree: x509.GeneralName) -> bool | None:
+    """Whether a name is in a subtree of its kind, RFC 5280 section 4.2.1.10; None where it has no form to compare."""
     if isinstance(name, x509.DNSName) and isinstance(subtree, x509.DNSName):
         child, parent = name.value.lower(), subtree.value.lower()
         return not parent or child == parent or child.endswith(parent if parent[0] == "." else f".{parent}")
@@ -241,4 +282,23 @@ def _within(name: x509.GeneralName, subtree: x509.GeneralName) -> bool:
     if isinstance(name, x509.DirectoryName) and isinstance(subtree, x509.DirectoryName):
         parent_name = comparable(subtree.value)
         return comparable(name.value)[: len(parent_name)] == parent_name
+    if isinstance(name, x509.RFC822Name) and isinstance(subtree, x509.RFC822Name):
+        local, at, host = name.value.rpartition("@")
+        wanted_local, wanted_at, wanted_host = subtree.value.rpartition("@")
+        if not at:
+            return None
+        return (not wanted_at or not wanted_local or local == wanted_local) and _host_within(host, wanted_host)
+    if isinstance(name, x509.UniformResourceIdentifier) and isinstance(subtree, x509.UniformResourceIdentifier):
+        # A SIP URI has no authority part to compare, as RFC 5280 wants one: so a CA with such constraints can certify none.
+        try:
+            uri = urlsplit(name.value)
+            return _host_within(uri.hostname, subtree.value) if uri.scheme and uri.hostname else None
+        except ValueError:
+            return None
     return False
+
+
+def _host_within(host: str, subtree: str) -> bool:
+    """Whether a host is the one of the constraint, or below its domain where that begins with a dot."""
+    host, subtree = host.lower(), subtree.lower()
+    return host.endswith(subtree) and host != subtree if subtree[:1] == "." else host == subtree

@@ -1,7 +1,7 @@
 """How other clients compare names, each to the letter of its source: what a certificate looks like from the other side of the room.
 
 The RFCs have their rules in `trust.names`; programs have their own. PJSIP compares text, OpenSSL has its own view of wildcards, Go and
-rustls know no Common Name. The rules were read from the sources that `trust.differential` names, and are written anew here. Where a
+rustls know no Common Name. The rules were read from the sources that `trust.personas` names, and are written anew here. Where a
 source leaves open what a client does, the answer is `Unsettled` and not a guess.
 
 All are asked with the name in its ASCII form, as a resolver and SNI need it; a dot at its end stays, because clients differ there.
@@ -27,13 +27,15 @@ class Unsettled(NamedTuple):
 def pjsip(presented: PresentedNames, reference: str) -> NameProblem | Unsettled | None:
     """PJSIP: the text of the name against the text of each dNSName, iPAddress and `sip:` or `sips:` URI, and then of the Common Name.
 
-    The Common Name counts whatever the subjectAltName holds. A URI must be the name and nothing else. There are no wildcards.
+    The first Common Name counts, up to a slash, whatever the subjectAltName holds. A URI must be the name and nothing else. There are no
+    wildcards.
     """
     text, ip = _asked(reference)
     if text is None:
         return _not_a_name("PJSIP", reference)
     hosts = tuple(uri.partition(":")[2] for uri in presented.uris if uri.lower().startswith(("sip:", "sips:")))
-    candidates = (*presented.dns, *map(str, presented.ips), *hosts, *presented.common_names[:1])
+    common_name = [name.partition("/")[0] for name in presented.common_names[:1]]
+    candidates = (*presented.dns, *map(str, presented.ips), *hosts, *common_name)
     if any(candidate.lower() == text for candidate in candidates):
         return None
     if any(candidate.lower().partition("\0")[0] == text for candidate in candidates if "\0" in candidate):
@@ -46,7 +48,8 @@ def pjsip(presented: PresentedNames, reference: str) -> NameProblem | Unsettled 
 def openssl(presented: PresentedNames, reference: str) -> NameProblem | None:
     """OpenSSL's host check with partial wildcards off, as libre calls it for baresip: never for an IP address.
 
-    If there is a dNSName, only dNSNames count, otherwise all Common Names do. `*` is the left-most label, and at least two more follow.
+    If there is a dNSName, only dNSNames count, otherwise all Common Names do. `*` is the left-most label, of letters, digits and hyphens,
+    and at least two more follow.
     """
     text, ip = _asked(reference)
     if ip is not None:
@@ -54,11 +57,11 @@ def openssl(presented: PresentedNames, reference: str) -> NameProblem | None:
     if text is None:
         return _not_a_name("OpenSSL", reference)
     candidates = presented.dns or presented.common_names
+    label, _, rest = text.partition(".")
     for candidate in map(str.lower, candidates):
-        star, _, parent = candidate.partition(".")
         if candidate == text:
             return None
-        if star == "*" and _OPENSSL_PARENT.fullmatch(parent) and parent == text.partition(".")[2]:
+        if candidate == f"*.{rest}" and "_" not in label and _OPENSSL_PARENT.fullmatch(rest):
             return None
     return _refusal("OpenSSL", presented, reference, candidates)
 

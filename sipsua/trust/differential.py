@@ -14,7 +14,7 @@ from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
 
-from sipsua.trust.certificate import Parsed
+from sipsua.trust.certificate import Parsed, parsed
 from sipsua.trust.clients import Unsettled
 from sipsua.trust.names import PresentedNames, parse_reference, presented_names, shown
 from sipsua.trust.personas import PERSONAS, Look, Persona, Sight
@@ -55,8 +55,8 @@ def opinions(
     """The opinion of each persona on a chain (leaf first, as the server sent it), by the name of the persona, in the order of `PERSONAS`.
 
     All trust the anchors of `policy`; its name rule and what is dangerous in it do not count. `reference` is the name that was asked for,
-    `at` (aware) the time to judge at, `staple` the OCSP response that the server stapled, in DER. Never raises for what is in the chain.
-    Raises Misuse if `at` has no time zone.
+    `at` (aware) the time to judge at. `staple` is the OCSP response that the server stapled, in DER: b"" where it stapled none, None
+    where that is not known. Never raises for what is in chain and staple. Raises Misuse if `at` has no time zone.
     """
     sights: dict[tuple[TrustList, bool], Sight] = {}
 
@@ -73,10 +73,9 @@ def opinions(
                 dangerous_weak_ciphers=False,
                 dangerous_accept_any_certificate=False,
             )
-            more: dict[str, Any] = {} if staple is None else {"staple": staple}
             # A listed certificate that is no root still helps OpenSSL on its way to one.
             helpers = [one.der for one in others] if chain else []
-            verdict = judge([*chain, *helpers], policy=strict, reference=reference, at=at, **more)
+            verdict = judge([*chain, *helpers], policy=strict, reference=reference, at=at, staple=staple)
             verdict = replace(
                 verdict,
                 chain=verdict.chain[: len(chain)],
@@ -207,6 +206,6 @@ def _roots(anchors: TrustList) -> tuple[TrustList, tuple[TrustAnchor, ...]]:
 
 def _parsed(der: bytes) -> Parsed | None:
     try:
-        return Parsed(der)
+        return parsed(der)
     except Exception:
         return None

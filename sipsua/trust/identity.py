@@ -12,7 +12,7 @@ import re
 from datetime import datetime
 
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import load_der_private_key, load_pem_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, load_der_private_key, load_pem_private_key
 from cryptography.x509 import Certificate
 from OpenSSL.crypto import X509, Error, PKey
 
@@ -49,7 +49,8 @@ class Identity:
             # `from None` throughout: what a parser says of a key is nothing for a traceback.
             raise BadConfiguration(
                 f"the private key in {key_where} is encrypted",
-                fix="decrypt it with `openssl pkey -in KEY -out PLAIN` and give that file, with mode 0600",
+                fix="decrypt it with `openssl pkey -in KEY -out PLAIN` and "
+                + ("give that file, with mode 0600" if key_where != where else "put PLAIN into the file in its place"),
             ) from None
         except (ValueError, UnsupportedAlgorithm):
             if key_where == where:
@@ -121,5 +122,15 @@ class Identity:
             key_where=key_where,
         )
 
+    @classmethod
+    def from_bundle(cls, data: bytes, where: str) -> Identity:
+        """Take certificate, chain and key from one PEM text, which `where` names in a BadConfiguration like that of `from_files`."""
+        return cls(certificates_in(data, where), data, where=where, key_where=where)
+
     def __repr__(self) -> str:
         return f"<Identity: {self.subject}>"
+
+    @property
+    def der(self) -> bytes:
+        """The certificate alone, for `trust.certificate.describe`."""
+        return self.x509.to_cryptography().public_bytes(Encoding.DER)

@@ -78,6 +78,17 @@ class NameProblem(NamedTuple):
 @lru_cache(maxsize=256)  # a peer's certificates may have 100 KB
 def presented_names(der: bytes) -> PresentedNames:
     """Read the names of a certificate. Raises ValueError where the certificate or its names cannot be read."""
+    try:
+        return _read_names(der)
+    except ValueError:
+        raise
+    except (
+        Exception
+    ) as error:  # the parser has errors of many kinds, such as InvalidVersion, which is none of ValueError
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+
+
+def _read_names(der: bytes) -> PresentedNames:
     certificate = x509.load_der_x509_certificate(der)
     common_names = tuple(
         attribute.value
@@ -88,8 +99,6 @@ def presented_names(der: bytes) -> PresentedNames:
         entries = tuple(certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
     except x509.ExtensionNotFound:
         return PresentedNames(common_names=common_names)
-    except (x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
-        raise ValueError(str(error)) from error
     srvs = tuple(
         # An IA5String of up to 127 octets: tag, length, text.
         entry.value[2:].decode("ascii")

@@ -7,17 +7,18 @@ sees to it that what OpenSSL said is never left out of the explanation.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
 from OpenSSL._util import ffi as _ffi
 from OpenSSL._util import lib as _lib
-from OpenSSL.crypto import FILETYPE_ASN1, X509, X509StoreContext, X509StoreContextError, dump_certificate
+from OpenSSL.crypto import FILETYPE_ASN1, X509, X509StoreContext, dump_certificate
 
+from sipsua.errors import Defect
 from sipsua.trust.certificate import describe
 from sipsua.trust.store import TrustList
-from sipsua.trust.verdict import Problem, ProblemCode
+from sipsua.trust.verdict import Problem, ProblemCode, Verdict
 
 OK: Final = 0
 HOSTNAME_MISMATCH: Final = 62
@@ -30,21 +31,40 @@ OCSP_VERIFY_FAILED: Final = 74
 class Word:
     """What OpenSSL says of a chain."""
 
-    path: tuple[bytes, ...] = ()
-    """The path that it built, DER, leaf first; empty where it refuses."""
+    path: tuple[bytes, ...]
+    """The path that it built, DER, leaf first; as far as it came where it refuses."""
     error: int = OK
     """X509_V_ERR_*, where it refuses."""
     depth: int = 0
     """Which certificate of the path the error is about."""
 
+    @property
+    def accepted(self) -> bool:
+        """Whether the chain is good."""
+        return self.error == OK
+
 
 def word(chain: Sequence[X509], anchors: TrustList, at: datetime) -> Word:
     """Ask OpenSSL offline whether a TLS server's chain (leaf first) leads to one of the anchors, as of `at` (aware)."""
-    context = X509StoreContext(anchors.store_at(at), chain[0], chain[1:])
-    try:
-        return Word(tuple(dump_certificate(FILETYPE_ASN1, one) for one in context.get_verified_chain()))
-    except X509StoreContextError as error:
-        return Word(error=error.errors[0], depth=error.errors[1])
+    asked = X509StoreContext(anchors.store_at(at), chain[0], chain[1:])
+    # pyOpenSSL tells the path of good chains only, and of the others it leaves errors in OpenSSL's queue, where the next read of any
+    # connection would find them.
+    context = _ffi.gc(_lib.X509_STORE_CTX_new(), _lib.X509_STORE_CTX_free)
+    if _lib.X509_STORE_CTX_init(context, asked._store._store, asked._cert._x509, asked._chain) != 1:
+        raise Defect("OpenSSL takes no chain to verify")
+    good = _lib.X509_verify_cert(context) == 1
+    _lib.ERR_clear_error()
+    stack = _lib.X509_STORE_CTX_get1_chain(context)
+    path = []
+    if stack != _ffi.NULL:
+        # The certificates come with a reference each, which X509 gives back.
+        path = [X509._from_raw_x509_ptr(_lib.sk_X509_value(stack, place)) for place in range(_lib.sk_X509_num(stack))]
+        _lib.sk_X509_free(stack)
+    ders = tuple(dump_certificate(FILETYPE_ASN1, one) for one in path)
+    if good:
+        return Word(ders)
+    # 1, an error without a name, where it gave none.
+    return Word(ders, _lib.X509_STORE_CTX_get_error(context) or 1, _lib.X509_STORE_CTX_get_error_depth(context))
 
 
 def covers(codes: Collection[ProblemCode], errno: int) -> bool:
@@ -66,6 +86,30 @@ def explained(errno: int, depth: int, ders: Sequence[bytes]) -> Problem:
         "look at this certificate with `openssl x509 -text`, and have it issued again without this fault",
     )
 
+
+def client_refusal(path: Sequence[bytes], errno: int, depth: int) -> Verdict:
+    """The Verdict on a client's certificate that OpenSSL refused: its path as far as it was built, leaf first, and its error."""
+    problem = explained(errno, depth, path)
+    chain = tuple(describe(der) for der in path)
+    return Verdict(
+        accepted=False,
+        verified=False,
+        policy="client certificates by RFC 5280",
+        reference="the client",
+        chain=chain,
+        problems=(replace(problem, fix=_CLIENT_FIXES.get(problem.code, problem.fix)),),
+        path=chain,
+    )
+
+
+_CLIENT_FIXES: Mapping[ProblemCode, str] = {
+    ProblemCode.UNKNOWN_ISSUER: "trust the issuer of the client's certificate here, or have the client send its intermediates too",
+    ProblemCode.SELF_SIGNED: "trust this certificate here, or give the client one that a trusted CA has issued",
+    ProblemCode.EXPIRED: "give the client a new certificate, and look at the clocks of both sides",
+    ProblemCode.NOT_YET_VALID: "look at the clocks of both sides",
+    ProblemCode.WRONG_PURPOSE: "have it issued with the extended key usage clientAuth",
+}
+"""What to do about the commonest refusals of a client's certificate."""
 
 CODES: Mapping[int, ProblemCode] = {
     1: ProblemCode.MALFORMED,

@@ -1,16 +1,15 @@
 """The way from the leaf to a trust anchor: how it is found, and where it ends if it ends nowhere.
 
-OpenSSL finds it where a chain is good. Where it has refused, `Path.walk` looks by itself, and gets as far as anybody could. And
-`Path.as_sent` goes the way of old phones, which followed the certificates in the server's chain file to their end before they looked into
-their own list: in 2021 that led past a good root to an expired one.
+OpenSSL builds it, and tells it where it refuses too, as far as it came. Why it came no further is found out here. And `Path.as_sent` goes
+the way of old phones, which followed the certificates in the server's chain file to their end before they looked into their own list: in
+2021 that led past a good root to an expired one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from itertools import pairwise
+from itertools import islice, pairwise
 
 from cryptography import x509
 from cryptography.x509.oid import AuthorityInformationAccessOID
@@ -46,78 +45,67 @@ class Path:
         return self.steps[0] if self.steps[0].self_signed else None
 
     @classmethod
-    def verified(cls, path: Sequence[bytes], sent: Sequence[bytes], anchors: TrustList) -> Path:
-        """The path that OpenSSL found. Raises ValueError where a certificate on it cannot be read."""
-        indexes: list[int] = []
-        for der in path:
-            indexes.append(sent.index(der) if der in sent else indexes[-1] if indexes else 0)
-        return cls(tuple(parsed(der) for der in path), tuple(indexes), anchors.anchor(path[-1]))
+    def built(
+        cls, path: Sequence[bytes], sent: Sequence[Parsed | None], anchors: TrustList, *, good: bool = True
+    ) -> Path:
+        """The path that OpenSSL built, DER, leaf first, and found `good` or not.
 
-    @classmethod
-    def walk(cls, sent: Sequence[Parsed | None], anchors: TrustList, at: datetime) -> Path:
-        """Look for a path by ourselves: anchors first, then what was sent, certificates that are valid at `at` before others.
-
-        None stands for what could not be read. Raises ValueError where that is the leaf, or an anchor on the way.
+        None stands for what could not be read of what was sent. Raises ValueError where a certificate on the path cannot be read.
         """
-        leaf = sent[0]
-        if leaf is None:
-            raise ValueError("the server's certificate cannot be read")
-        steps, indexes = [leaf], [0]
-        ders = [one.der if one is not None else b"" for one in sent]
-        while (anchor := anchors.anchor(steps[-1].der)) is None:
-            current = steps[-1]
-            known = {step.der for step in steps}
-            candidates = _listed(current, anchors) + _sent_issuers(current, sent, known)
-            signers = [one for one in candidates if current.signed_by(one)]
-            if not signers or len(steps) == _LONGEST_PATH:
-                end = _dead_end(current, indexes[-1], candidates, signers, sent, known, anchors)
-                return cls(tuple(steps), tuple(indexes), None, end)
-            step = next((one for one in signers if one.valid_at(at)), signers[0])
-            steps.append(step)
-            indexes.append(ders.index(step.der) if step.der in ders else indexes[-1])
-        return cls(tuple(steps), tuple(indexes), anchor)
+        steps = tuple(parsed(der) for der in path)
+        if not steps:
+            raise ValueError("OpenSSL built no path")
+        anchor, end = anchors.anchor(path[-1]), None
+        if anchor is None and (anchor := anchors.anchor(path[0])) is not None and good:
+            # A leaf that is trusted for its own sake ends its path, whatever was found above it.
+            steps = steps[:1]
+        indexes: list[int] = []
+        for step in steps:
+            place = next((place for place, one in enumerate(sent) if one is not None and one.der == step.der), None)
+            indexes.append(place if place is not None else indexes[-1] if indexes else 0)
+        if anchor is None:
+            end = _dead_end(steps, indexes[-1], sent, anchors)
+        return cls(steps, tuple(indexes), anchor, end)
 
     @classmethod
     def as_sent(cls, sent: Sequence[Parsed | None], anchors: TrustList) -> Path:
         """The path as OpenSSL 1.0 built it: to the end of what was sent, and only from there into the trust list.
 
-        Of several issuers the first one sent counts, and no other way is tried. Raises ValueError as `walk` does.
+        Of several issuers the first one sent counts, and no other way is tried. Raises ValueError as `built` does.
         """
         leaf = sent[0]
         if leaf is None:
             raise ValueError("the server's certificate cannot be read")
-        steps, indexes = [leaf], [0]
-        ders = [one.der if one is not None else b"" for one in sent]
-        while len(steps) < _LONGEST_PATH:
-            current, known = steps[-1], {step.der for step in steps}
-            found = None if current.self_signed else next(_signers(current, _sent_issuers(current, sent, known)), None)
+        steps = [leaf]
+        while len(steps) < _LONGEST_PATH and not steps[-1].self_signed:
+            known = {step.der for step in steps}
+            issuers = (
+                one for one in sent if one is not None and one.subject == steps[-1].issuer and one.der not in known
+            )
+            found = next((one for one in islice(issuers, _CANDIDATES) if steps[-1].signed_by(one)), None)
             if found is None:
                 break
             steps.append(found)
-            indexes.append(ders.index(found.der))
-        # A root at the end of what was sent counts only as listed; what is listed under its name and with its key stands in for it.
-        top = steps[-1]
-        if (anchor := anchors.anchor(top.der)) is not None:
-            return cls(tuple(steps), tuple(indexes), anchor)
-        if len(steps) > 1 and top.self_signed:
-            steps.pop()
-            indexes.pop()
-        listed = _listed(steps[-1], anchors)
-        signer = next(_signers(steps[-1], listed), None)
-        if signer is not None:
-            steps.append(signer)
-            indexes.append(indexes[-1])
-            return cls(tuple(steps), tuple(indexes), anchors.anchor(signer.der))
-        if top is not steps[-1]:
-            steps.append(top)
-            indexes.append(ders.index(top.der))
-        known = {step.der for step in steps}
-        end = _dead_end(steps[-1], indexes[-1], listed, [], sent, known, anchors)
-        return cls(tuple(steps), tuple(indexes), None, end)
+        if anchors.anchor(steps[-1].der) is None:
+            # A root that was sent counts only as listed; what is listed with its name and key stands in for it.
+            top = steps.pop() if len(steps) > 1 and steps[-1].self_signed else None
+            listed = (parsed(one.der) for one in anchors.find(steps[-1].certificate.issuer)[:_CANDIDATES])
+            signer = next((one for one in listed if steps[-1].signed_by(one)), top)
+            steps += [signer] if signer is not None else []
+        return cls.built([step.der for step in steps], sent, anchors)
 
     def warnings(self, sent: Sequence[Parsed | None]) -> Iterator[Problem]:
         """What was sent in another order than that of the path, or for nothing. Neither harms a verifier that looks for its way."""
-        ders = [one.der if one is not None else b"" for one in sent]
+        leaf, ders = self.steps[0], [one.der if one is not None else b"" for one in sent]
+        issued = (one for one in sent[1:] if one is not None and one.issuer == leaf.subject and one.der != leaf.der)
+        if (lower := next((one for one in islice(issued, _CANDIDATES) if one.signed_by(leaf)), None)) is not None:
+            yield Problem(
+                ProblemCode.OUT_OF_ORDER,
+                0,
+                "RFC 5246 7.4.2",
+                f"{leaf.text} was sent first, which has to be the server's certificate, and issued {lower.text}",
+                "put the server's own certificate first in its chain file, then each one's issuer",
+            )
         places = [(ders.index(step.der), step) for step in self.steps if step.der in ders]
         for (before, lower), (place, step) in pairwise(places):
             if place < before:
@@ -154,35 +142,15 @@ class Path:
             )
 
 
-def _listed(current: Parsed, anchors: TrustList) -> list[Parsed]:
-    """The trust anchors with the name of the issuer."""
-    return [parsed(one.der) for one in anchors.find(current.certificate.issuer)[:_CANDIDATES]]
-
-
-def _sent_issuers(current: Parsed, sent: Sequence[Parsed | None], known: set[bytes]) -> list[Parsed]:
-    """The certificates with the name of the issuer that were sent, and are not on the path yet."""
-    return [one for one in sent if one is not None and one.subject == current.issuer and one.der not in known][
-        :_CANDIDATES
-    ]
-
-
-def _signers(current: Parsed, candidates: Sequence[Parsed]) -> Iterator[Parsed]:
-    return (one for one in candidates if current.signed_by(one))
-
-
-def _dead_end(
-    current: Parsed,
-    index: int,
-    candidates: Sequence[Parsed],
-    signers: Sequence[object],
-    sent: Sequence[Parsed | None],
-    known: set[bytes],
-    anchors: TrustList,
-) -> Problem:
-    """Why the path ends at `current`, whose issuer's name is that of `candidates`."""
+def _dead_end(steps: Sequence[Parsed], index: int, sent: Sequence[Parsed | None], anchors: TrustList) -> Problem:
+    """Why the path ends at its last step: nobody else was sent or is trusted who could have issued it."""
+    current, known = steps[-1], {step.der for step in steps}
     issuer = current.issuer_text
     listed = f"the trust list has {anchors}"
-    if signers:
+    held = anchors.find(current.certificate.issuer)[:_CANDIDATES]
+    candidates = [parsed(one.der) for one in held]
+    candidates += [one for one in sent if one is not None and one.subject == current.issuer and one.der not in known]
+    if len(steps) > _LONGEST_PATH:
         return Problem(
             ProblemCode.PATH_TOO_LONG,
             index,
@@ -191,8 +159,8 @@ def _dead_end(
             "correct the server's chain file",
         )
     if current.subject == current.issuer and not candidates:
-        if not current.signed_by(current):
-            return _bad_signature(current, index, "itself")
+        if not current.self_signed:
+            return bad_signature(current, index, "itself")
         if index == 0:
             return Problem(
                 ProblemCode.SELF_SIGNED,
@@ -210,13 +178,13 @@ def _dead_end(
         )
     if candidates:
         wanted = current.extension(x509.AuthorityKeyIdentifier)
-        held = [one.extension(x509.SubjectKeyIdentifier) for one in candidates]
+        keys = [one.extension(x509.SubjectKeyIdentifier) for one in candidates]
         if (
             wanted is not None
             and wanted.key_identifier is not None
-            and all(one is not None and one.digest != wanted.key_identifier for one in held)
+            and all(one is not None and one.digest != wanted.key_identifier for one in keys)
         ):
-            place = "trusted" if anchors.find(current.certificate.issuer) else "sent"
+            place = "trusted" if held else "sent"
             return Problem(
                 ProblemCode.UNKNOWN_ISSUER,
                 index,
@@ -226,7 +194,7 @@ def _dead_end(
                 f"add the CA certificate of {issuer} with this key to the trusted certificates (--ca FILE), or reissue "
                 "the server's certificate with the current CA",
             )
-        return _bad_signature(current, index, issuer)
+        return bad_signature(current, index, issuer)
     if locations := _issuer_locations(current):
         return Problem(
             ProblemCode.INCOMPLETE_CHAIN,
@@ -258,7 +226,8 @@ def _dead_end(
     )
 
 
-def _bad_signature(current: Parsed, index: int, issuer: str) -> Problem:
+def bad_signature(current: Parsed, index: int, issuer: str) -> Problem:
+    """The problem of a certificate whose signature the issuer's key did not make."""
     return Problem(
         ProblemCode.BAD_SIGNATURE,
         index,

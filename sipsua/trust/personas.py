@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from sipsua.trust import clients, key, names
-from sipsua.trust.certificate import Parsed
+from sipsua.trust.certificate import Parsed, parsed
 from sipsua.trust.clients import Unsettled
 from sipsua.trust.names import NameProblem, PresentedNames
 from sipsua.trust.policy import Policy
@@ -143,11 +143,10 @@ def as_go(sight: Sight) -> Iterator[Problem | Unsettled]:
             if purposes is not None and ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE in purposes:
                 continue
         if certificate is not None and problem.code is ProblemCode.WEAK_KEY:
-            bits = _rsa_bits(certificate)
-            if bits is None or bits >= _STRONG:
-                yield Unsettled("whether Go takes the weak key of the trust anchor")
-                continue
-            if bits >= 1024:
+            # One that is strong itself stands for the anchor above it.
+            above = sight.anchors.find(certificate.certificate.issuer)
+            weak = [certificate] if key.is_weak(certificate.key) else [parsed(anchor.der) for anchor in above]
+            if weak and all((_rsa_bits(one) or 0) >= 1024 for one in weak):
                 continue
         yield from _unless_another_way("Go", sight, problem)
     if sight.certificates and (leaf := sight.certificates[0]) is not None:

@@ -251,8 +251,9 @@ def pem_bytes(data: bytes | str, where: str) -> bytes:
     return data.encode("utf-8", "replace") if isinstance(data, str) else data
 
 
-def read_file(path: str) -> bytes:
-    """The bytes of a certificate or key file. Raises BadConfiguration if it is missing, unreadable or over 5 MB."""
+def read_file(path: str, *, too_large: str = "split the list into several files") -> bytes:
+    """The bytes of a certificate or key file. Raises BadConfiguration if it is missing, unreadable or over 5 MB; `too_large` is what
+    to do about the latter."""
     try:
         with Path(path).open("rb") as file:
             data = file.read(MAXIMUM_FILE_SIZE + 1)
@@ -262,7 +263,7 @@ def read_file(path: str) -> bytes:
         why = getattr(error, "strerror", None) or "not a usable path"
         raise BadConfiguration(f"cannot read {path}: {why}", fix="check the path and the rights of the file") from error
     if len(data) > MAXIMUM_FILE_SIZE:
-        raise BadConfiguration(f"{path} is larger than 5 MB", fix="split the list into several files")
+        raise BadConfiguration(f"{path} is larger than 5 MB", fix=too_large)
     return data
 
 

@@ -20,8 +20,8 @@ from OpenSSL.crypto import FILETYPE_ASN1, X509, Error, dump_certificate, load_ce
 
 from sipsua.errors import Misuse
 from sipsua.trust.certificate import Parsed, describe, parsed
+from sipsua.trust.chain import detour, weaknesses
 from sipsua.trust.chain import problems as chain_problems
-from sipsua.trust.chain import weaknesses
 from sipsua.trust.names import advice, check_name, presented_names, shown
 from sipsua.trust.openssl import CERT_REVOKED, CODES, HOSTNAME_MISMATCH, OCSP_VERIFY_FAILED, covers, explained, word
 from sipsua.trust.path import Path
@@ -115,7 +115,7 @@ class Verification:
             self._response = bytes(response)
             if self.policy.dangerous_accept_any_certificate or not self.policy.staple:
                 return True
-            path = Path.verified([_der(one) for one in verified], (), self.policy.anchors)
+            path = Path.built([_der(one) for one in verified], (), self.policy.anchors)
             problems, answered = stapled(path, self._response, self._now())
             # What the CRLs say of the leaf was heard in the callback.
             heard = self.policy.crls is not None and 0 not in self._unanswered
@@ -138,7 +138,7 @@ class Verification:
             ders = tuple(_der(one) for one in sent or ())
             built = tuple(_der(one) for one in verified or ())
             top = built[-1] if built else _der(self._top) if self._top is not None else b""
-            anchor = policy.anchors.anchor(top)
+            anchor = policy.anchors.anchor(top) or policy.anchors.anchor(ders[0] if ders else b"")
             legacy = self._legacy
             if legacy is not None:
                 built, anchor = tuple(step.der for step in legacy.steps), legacy.anchor
@@ -189,7 +189,7 @@ class Verification:
         return False
 
     def _lenient(self, verdict: Verdict, ders: Sequence[bytes]) -> tuple[Problem, ...]:
-        path = Path.verified([one.der for one in verdict.path], ders, self.policy.anchors)
+        path = Path.built([one.der for one in verdict.path], [_parsed(der) for der in ders], self.policy.anchors)
         return revocation(path, self.policy, self._now().replace(microsecond=0), self._response).warnings
 
 
@@ -246,8 +246,9 @@ def _accepted(
         if not built:
             chain = [load_certificate(FILETYPE_ASN1, der) for der in ders]
             built = word(chain, anchors, at or datetime.now(UTC)).path
-        path = Path.verified(built, ders, anchors)
-        warnings += path.warnings([_parsed(der) for der in ders])
+        sent = [_parsed(der) for der in ders]
+        path = Path.built(built, sent, anchors)
+        warnings += path.warnings(sent)
         # A policy of old TLS versions lowers OpenSSL's level for the sake of their signatures, and does not mean the certificates.
         (warnings if weak else problems).extend(weaknesses(path))
     except Exception:  # what our parser does not take, and OpenSSL took: then there is no more to say of it
@@ -300,12 +301,9 @@ def _judge_chain(ders: Sequence[bytes], policy: Policy, at: datetime, staple: by
     # `cryptography` and OpenSSL read the same bytes with different eyes, and ours may not follow where OpenSSL's did.
     try:
         sent = [_parsed(der) for der in ders]
-        if said.path:
-            path = Path.verified(said.path, ders, policy.anchors)
-        else:
-            path = Path.walk(sent, policy.anchors, at)
+        found.path = path = Path.built(said.path, sent, policy.anchors, good=said.accepted)
+        if not said.accepted:
             found.problems += chain_problems(path, at)
-        found.path = path
         weak = list(weaknesses(path))
         if policy.dangerous_weak_ciphers:
             found.warnings += weak
@@ -315,13 +313,13 @@ def _judge_chain(ders: Sequence[bytes], policy: Policy, at: datetime, staple: by
         found.problems += called_back.problems
         if policy.legacy_path:
             old = Path.as_sent(sent, policy.anchors)
-            found.problems += [one for one in chain_problems(old, at) if one not in found.problems]
+            found.problems += detour(old, path, at)
             found.path = old
         found.warnings = [*found.path.warnings(sent), *found.warnings, *called_back.warnings]
     except Exception as error:
-        if said.path:
+        if said.accepted:
             found.problems.append(_malformed(0, f"a certificate of the chain cannot be read: {_words(error)}"))
-    if not said.path and not covers({one.code for one in found.problems}, said.error):
+    if not said.accepted and not covers({one.code for one in found.problems}, said.error):
         found.problems.append(explained(said.error, said.depth, ders))
     return found
 

@@ -21,9 +21,13 @@ from typing import Any
 import pytest
 
 import tests.interop.kamailio
+from sipsua.phone.factory import Factory
+from sipsua.phone.flash import Flash
+from sipsua.phone.settings import Settings
 from sipsua.testing.bad_case import Setup
 from sipsua.testing.bad_servers import CASES, BadServer
 from sipsua.testing.pki import CertificateAuthority
+from sipsua.trust.manufacturer import GENERIC_NAME
 from tests.interop.kamailio import Binding, Kamailio
 
 pytestmark = pytest.mark.interop
@@ -420,6 +424,53 @@ def test_demanded_client_certificate_is_given_or_the_phone_says_what_is_missing(
     assert ": phone-2\n" not in pbx.log()
     assert eventually(lambda: "peer did not return a certificate" in pbx.log())
     assert eventually(lambda: "certificate verify failed" in pbx.log())
+    assert pbx.bindings() == []
+
+
+@pytest.mark.parametrize("version", ["1.2", "1.3"])
+def test_phones_of_the_emulated_manufacturer_are_known_by_their_mac_and_others_are_told_why_not(
+    registrar: Callable[..., Kamailio],
+    start: Start,
+    authority: CertificateAuthority,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    version: str,
+) -> None:
+    monkeypatch.setenv("SIPSUA_HOME", str(tmp_path / "house"))
+    factory = Factory()
+    factory.ahead(["001565000002"], "ec")
+    root = tmp_path / "root.pem"
+    root.write_bytes(factory.manufacturer.root_pem)
+    pbx = registrar(client_ca=root)
+    rsa, ec = (
+        start(sips(pbx), "--tls", version, "--mac", mac, keep=1.0) for mac in ("00:15:65:00:00:01", "001565000002")
+    )
+    theirs = authority.issue("001565000001").write(tmp_path, "theirs")
+    foreign = start(sips(pbx), "--tls", version, "--cert", theirs.certificate, "--key", theirs.key)
+    none = start(sips(pbx), "--tls", version)
+    Settings(ca_cert=1).write(Flash(tmp_path / "phone"))  # a phone that has no certificate of its own
+    generic = start(sips(pbx), "--tls", version, "--flash", tmp_path / "phone")
+    # Another manufacturer whose authorities have the same names.
+    monkeypatch.setenv("SIPSUA_HOME", str(tmp_path / "another"))
+    namesake = start(sips(pbx), "--tls", version, "--mac", "00:15:65:00:00:01")
+    (seen,) = watch([rsa, ec, foreign, none, generic, namesake], pbx)
+    for phone in (rsa, ec, generic):
+        assert phone.code == 0, phone.err
+        assert phone.report["lock"]["state"] == "locked"
+    for mac in ("001565000001", "001565000002", GENERIC_NAME):
+        assert f": {mac}\n" in pbx.log()
+    assert rsa.report["lock"]["verified"] is True
+    lock = {"1.2": "refused", "1.3": "open"}[version]
+    what, fix = failed(none, 12, "handshake_failed", lock)
+    assert "certificate" in what
+    assert "give the account a certificate" in fix
+    for phone in (foreign, namesake):
+        what, fix = failed(phone, 12, "handshake_failed", lock)
+        assert "unknown_ca (48)" in what
+        assert "it refused our certificate CN=001565000001" in what
+        assert "have the server trust its issuer" in fix
+    assert requests(pbx) == 3 * 3  # of each good phone: challenge, binding, and its end
+    assert {binding.user for binding in seen} == {"1000"}
     assert pbx.bindings() == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 
 from sipsua.errors import BadConfiguration
 from sipsua.testing.pki import CertificateAuthority, PrivateKey, self_signed
+from sipsua.trust.certificate import describe, doubts
 from sipsua.trust.identity import Identity
 
 INTERMEDIATE = CertificateAuthority("Yealink-like root").intermediate("Phones")
@@ -112,6 +114,36 @@ def test_pem_texts_are_told_apart_in_words() -> None:
         "the private key in the PEM text of the key does not belong to the certificate CN=001565aabbcc"
         " in the PEM text of the certificate"
     )
+
+
+def test_bundle_is_certificate_chain_and_key_in_one_text() -> None:
+    identity = Identity.from_bundle(PHONE.key_pem + PHONE.chain_pem, "custom.pem")
+    assert identity.der == PHONE.certificate.public_bytes(Encoding.DER)
+    assert [one.to_cryptography() for one in identity.extra_chain] == [INTERMEDIATE.certificate]
+    with pytest.raises(BadConfiguration, match=r"custom\.pem holds the certificate, but no usable private key"):
+        Identity.from_bundle(PHONE.chain_pem, "custom.pem")
+
+
+@pytest.mark.parametrize(
+    ("days", "purposes", "found"),
+    [
+        (0, ("client", "server"), []),
+        (0, ("client",), []),
+        (0, (), []),  # without the extension it is good for all
+        (0, ("server",), ["its extended key usage lacks clientAuth, so a server may refuse it"]),
+        (-2, ("client",), ["it is not valid before "]),
+        (366, ("client",), ["it expired on "]),
+        (366, ("server",), ["it expired on ", "its extended key usage lacks clientAuth"]),
+    ],
+)
+def test_doubts_are_about_dates_and_the_purpose_of_a_client(
+    days: int, purposes: tuple[str, ...], found: list[str]
+) -> None:
+    der = INTERMEDIATE.issue("phone", purposes=purposes).certificate.public_bytes(Encoding.DER)
+    said = doubts(describe(der), datetime.now(UTC) + timedelta(days=days))
+    assert len(said) == len(found)
+    for text, begin in zip(said, found, strict=True):
+        assert text.startswith(begin)
 
 
 def test_missing_key_file_is_a_configuration_error(tmp_path: Path) -> None:
