@@ -33,7 +33,7 @@ from OpenSSL import SSL
 from OpenSSL.crypto import FILETYPE_ASN1, X509, dump_certificate
 
 from sipsua.errors import Defect, FlowLost, HandshakeFailed, Misuse, SipsuaError
-from sipsua.net.faults import alert_in, cut_off, flow_fault, handshake_fault, not_tls
+from sipsua.net.faults import NO_CERTIFICATE, alert_in, cut_off, flow_fault, handshake_fault, not_tls
 from sipsua.trust.certificate import describe
 from sipsua.trust.ciphers import cipher_list
 from sipsua.trust.crl import CrlList
@@ -417,6 +417,8 @@ class TlsPipe:
             return CertificateRefused(client_refusal(*watch.client_refused))
         reason = "close_notify" if isinstance(error, SSL.ZeroReturnError) else _reason(error)
         self.alert_received = alert_in(reason)
+        if reason == NO_CERTIFICATE and self._connection.get_protocol_version() == TlsVersion.TLS1_3:
+            watch.alert_sent = 116  # encrypted in TLS 1.3, so it is not read off the record (RFC 8446 section 4.4.2.4)
         shown = self._policy is not None and self._connection.get_peer_certificate() is not None
         return handshake_fault(peer, self._policy, reason, shown=shown)
 

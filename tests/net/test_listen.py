@@ -198,8 +198,9 @@ async def test_client_without_the_demanded_certificate_is_told_so(version: ssl.T
         (failed,) = await phone.until_told(InboundFailed)
         assert "it showed no certificate" in failed.error.what
         assert failed.error.fix == "give the client a certificate"
-        alert = "HANDSHAKE_FAILURE" if version is TLS1_2 else "CERTIFICATE_REQUIRED"
-        assert alert in (caught.value.reason or "")
+        alert, name = (40, "HANDSHAKE_FAILURE") if version is TLS1_2 else (116, "CERTIFICATE_REQUIRED")
+        assert failed.error.alert == alert
+        assert name in (caught.value.reason or "")
 
 
 @pytest.mark.asyncio
