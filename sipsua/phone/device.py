@@ -115,9 +115,8 @@ class Device:
     def issue(self, mac: str, key: KeyKind | None = None) -> Own:
         """Give the phone the unique certificate of this MAC address, in place of what it had: see `Factory.unique`."""
         factory = self.factory
-        data = factory.unique(mac, key)
-        identity = Identity.from_bundle(data, str(factory.flash.path(factory.name(mac))))
-        self.flash.write(_UNIQUE, data)
+        identity = factory.identity(mac, key)
+        self.flash.write(_UNIQUE, factory.unique(mac))
         return Own("unique", self.flash.path(_UNIQUE), identity)
 
     def upload(self, file: str | os.PathLike[str]) -> Own:
