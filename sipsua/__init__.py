@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sipsua.account.config import AccountConfig as AccountConfig
     from sipsua.account.config import Connection as Connection
     from sipsua.account.config import Limits as Limits
+    from sipsua.account.inbound import InboundLimits as InboundLimits
     from sipsua.account.persona import GENERIC as GENERIC
     from sipsua.account.persona import YEALINK as YEALINK
     from sipsua.account.persona import Persona as Persona
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from sipsua.errors import Untrusted as Untrusted
     from sipsua.events import Lock as Lock
     from sipsua.events import LockState as LockState
+    from sipsua.net.listen import Listener as Listener
     from sipsua.trust.crl import CrlList as CrlList
     from sipsua.trust.identity import Identity as Identity
     from sipsua.trust.policy import NameRule as NameRule
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
 
 _ROOMS = {
     "sipsua.account.config": ("AccountConfig", "Connection", "Limits"),
+    "sipsua.account.inbound": ("InboundLimits",),
     "sipsua.account.persona": ("GENERIC", "YEALINK", "Persona"),
     "sipsua.errors": (
         "BadConfiguration",
@@ -67,6 +70,7 @@ _ROOMS = {
         "Untrusted",
     ),
     "sipsua.events": ("Lock", "LockState"),
+    "sipsua.net.listen": ("Listener",),
     "sipsua.trust.crl": ("CrlList",),
     "sipsua.trust.identity": ("Identity",),
     "sipsua.trust.policy": ("NameRule", "Policy", "Revocation", "TlsVersion"),

@@ -1,4 +1,4 @@
-"""What an account tells the outside: frozen values, in the past tense.
+"""What an account, and the port where a phone listens, tell the outside: frozen values, in the past tense.
 
 The account appends them, the one sink of the account takes them: `ua` turns them into futures, `load` into counters, `cli` into lines
 on a screen. The Lock is here because it is such a value: `account.lock` is the machine that turns it.
@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from sipsua.errors import SipsuaError
+from sipsua.trust.verdict import Certificate
 from sipsua.trust.verdict import Verdict as Verdict  # a word of this vocabulary too: who hears events needs no more
 
 
@@ -181,6 +182,8 @@ class RequestAnswered(Event):
 
     method: str
     status: int
+    source: str | None = None
+    """Address and port of who sent it, where it came on a connection to the phone's listening port; None: on the account's flow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,3 +191,43 @@ class MessageDropped(Event):
     """The peer sent what cannot be answered; it was discarded."""
 
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class InboundOpened(Event):
+    """A client has connected to the phone's listening port, and the handshake is finished."""
+
+    peer: str
+    """Its address and port."""
+    protocol: str
+    """`TLSv1.2` or `TLSv1.3`."""
+    cipher: str
+    """OpenSSL's name of the suite."""
+    certificate: Certificate | None
+    """What the client showed; None where it was not asked for one."""
+
+
+@dataclass(frozen=True, slots=True)
+class InboundFailed(Event):
+    """A client has connected to the listening port, and no handshake came about."""
+
+    peer: str
+    error: SipsuaError
+    """A `CertificateRefused` where the client's certificate was refused; its Verdict says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class InboundClosed(Event):
+    """A connection to the listening port that stood is gone."""
+
+    peer: str
+    reason: str
+    """In words."""
+
+
+@dataclass(frozen=True, slots=True)
+class InboundRefused(Event):
+    """Connections to the listening port are turned away, or cannot be taken. Told once, until the reason is gone."""
+
+    reason: str
+    fix: str

@@ -12,12 +12,15 @@ door takes what there is to do: `data_to_send`, `wants_flow`, `wants_close`, `ne
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 
 from sipsua.account import lock as locks
 from sipsua.account import uas
 from sipsua.account.config import AccountConfig, Connection, Target
+from sipsua.account.keepalive import KeepAlive
 from sipsua.account.lock import Turn
 from sipsua.account.persona import Dice
+from sipsua.account.reception import Reception
 from sipsua.account.registration import Input, Registration, State
 from sipsua.account.stream import Stream
 from sipsua.errors import FlowLost, MalformedMessage, Misuse, NoAnswer, SipsuaError, Untrusted
@@ -46,10 +49,12 @@ class Account:
         "_events",
         "_flow_target",
         "_out",
+        "_reception",
         "_stream",
         "_transactions",
         "config",
         "dice",
+        "listening",
         "lock",
         "registration",
         "target",
@@ -68,6 +73,9 @@ class Account:
         """Of the last handshake that came as far as a certificate."""
         self.target: Target = config.target
         """Where the next flow leads."""
+        self.listening: tuple[str, int] | None = None
+        """Address and port where the phone takes connections, which Via and Contact then say in place of our own end of the flow; an
+        empty address is that of the flow. Counts from the next flow on."""
         self.registration = Registration(self)
         # the flow
         self._flow_target: Target | None = None
@@ -78,6 +86,7 @@ class Account:
         """The door is to open a flow to `target`; it sets this back when it begins."""
         self._closing: FlowLost | None = None
         self._out: list[bytes] = []
+        self._reception = Reception(self._out.append, self._transactions)
         self._events: list[Event] = []
 
     # The user
@@ -132,8 +141,12 @@ class Account:
         self.emit(FlowOpened(verdict, timings_ms))
         self._flow_target = target or self.target
         if self.config.connection is Connection.OWN:
-            self._stream = Stream(self.config, self.dice, self._out.append, now)
-        self.registration.flow_ready(*negotiated.local)
+            keep_alive = KeepAlive(self.config, self.dice, now)
+            self._stream = Stream(self._out.append, self.config.limits.message, keep_alive)
+        host, port = negotiated.local
+        if self.listening is not None:
+            host, port = self.listening[0] or host, self.listening[1]
+        self.registration.flow_ready(host, port)
         if self.flow_serves:
             self.registration.step(Input.FLOW_OPENED, now)
         elif self.registration.state is State.CONNECTING:
@@ -176,7 +189,7 @@ class Account:
     def receive_message(self, message: Request | Response, now: float) -> None:
         """A message for this account, off its own flow or handed over by a shared one."""
         if isinstance(message, Request):
-            self._receive_request(message, now)
+            self.receive_request(message, self._reception, now)
             return
         try:
             transaction = self._transactions.match_response(message, now)
@@ -185,6 +198,20 @@ class Account:
             return
         if transaction is not None:
             self.registration.receive(message, now)
+
+    def receive_request(self, request: Request, reception: Reception, now: float) -> None:
+        """A request for this account, on any flow: answered where it was received."""
+        config = self.config
+        to_tag = config.persona.tag.make(self.dice)
+        reply = partial(
+            uas.answer,
+            persona=config.persona,
+            user_agent=config.user_agent or config.persona.user_agent,
+            to_tag=to_tag,
+        )
+        status = reception.answer(request, reply, to_tag, now)
+        if status is not None:
+            self.emit(RequestAnswered(request.method, status, reception.source))
 
     def data_to_send(self) -> bytes:
         """The bytes that are to go to the wire now; each are given once."""
@@ -253,40 +280,13 @@ class Account:
             self.lock = lock
             self.emit(LockChanged(lock))
 
-    def _receive_request(self, request: Request, now: float) -> None:
-        if request.method == "ACK":
-            return
-        to_tag = self.config.persona.tag.make(self.dice)
-        try:
-            matched = self._transactions.match_request(request, now)
-        except MalformedMessage as error:
-            # Without a readable Via there is no transaction; the flow itself is the way back.
-            self._answer_malformed(request, error, to_tag)
-            return
-        if matched is None or isinstance(matched, bytes):
-            if matched:
-                self._out.append(matched)
-            return
-        config = self.config
-        try:
-            request.check()
-            response = uas.answer(request, config.persona, config.user_agent or config.persona.user_agent, to_tag)
-        except MalformedMessage as error:
-            response = uas.reject(request, error, to_tag)
-        self._out.append(self._transactions.respond(matched, response, now))
-        self.emit(RequestAnswered(request.method, response.status))
-
-    def _answer_malformed(self, request: Request, error: MalformedMessage, to_tag: str) -> None:
-        response = uas.reject(request, error, to_tag)
-        self._out.append(bytes(response))
-        self.emit(RequestAnswered(request.method, response.status))
-
     def _end(self, stream: Stream) -> None:
         """Nothing more can be read off the flow, or nobody answers on it."""
         failure = stream.failure
         if isinstance(failure, MalformedMessage):
-            if stream.broken is not None:
-                self._answer_malformed(stream.broken, failure, self.config.persona.tag.make(self.dice))
+            if (request := stream.broken) is not None:
+                status = self._reception.reject(request, failure, self.config.persona.tag.make(self.dice))
+                self.emit(RequestAnswered(request.method, status))
             self.emit(MessageDropped(failure.what))
             self.drop_flow(failure.what, failure.fix or "look at the server's log: it sent what is no whole message")
         else:

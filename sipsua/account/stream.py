@@ -1,4 +1,4 @@
-"""The bytes of one flow as messages, and the flow kept alive: what an account on its own flow and a trunk have in common.
+"""The bytes of one flow as messages, and the flow kept alive: what an account on its own flow, a trunk and a caller have in common.
 
 Pings are sent and answered here; what makes the flow useless (no pong, a message begun and not finished, bytes that are no SIP) is told
 as `failure`, after the messages that came before it.
@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sipsua.account.config import AccountConfig
 from sipsua.account.keepalive import KeepAlive, Pulse
-from sipsua.account.persona import Dice
 from sipsua.errors import MalformedMessage
 from sipsua.sip.framing import Framer
 from sipsua.sip.framing import KeepAlive as Crlf
@@ -22,11 +20,14 @@ class Stream:
 
     __slots__ = ("_framer", "_keep_alive", "_patience", "_send", "_unfinished_until", "failure")
 
-    def __init__(self, config: AccountConfig, dice: Dice, send: Callable[[bytes], None], now: float) -> None:
-        """`config` gives keep-alive and limits; `send` takes pings and pongs."""
-        self._framer = Framer()
-        self._keep_alive = KeepAlive(config, dice, now)
-        self._patience = config.limits.message
+    def __init__(self, send: Callable[[bytes], None], patience: float, keep_alive: KeepAlive | None = None) -> None:
+        """`send` takes pings and pongs; `patience` is seconds for the rest of a message of which a part has come.
+
+        `keep_alive` is our pulse where we opened the flow; None: the peer did, and pings us (RFC 5626 section 3.5.1).
+        """
+        self._framer = Framer(pings=keep_alive is None)
+        self._keep_alive = keep_alive
+        self._patience = patience
         self._send = send
         self._unfinished_until: float | None = None
         self.failure: MalformedMessage | str | None = None
@@ -46,7 +47,7 @@ class Stream:
                     messages.append(frame)
                 elif frame is Crlf.PING:
                     self._send(Crlf.PONG.value)
-                else:
+                elif self._keep_alive is not None:
                     self._keep_alive.receive_pong(now)
         except MalformedMessage as error:
             self.failure = error
@@ -64,14 +65,15 @@ class Stream:
     @property
     def deadline(self) -> float | None:
         """When to call `handle_timer`, or None."""
-        pulse, unfinished = self._keep_alive.deadline, self._unfinished_until
+        pulse = self._keep_alive.deadline if self._keep_alive is not None else None
+        unfinished = self._unfinished_until
         if pulse is None or unfinished is None:
             return unfinished if pulse is None else pulse
         return min(pulse, unfinished)
 
     def handle_timer(self, now: float) -> None:
         """Do what is due."""
-        pulse = self._keep_alive.handle_timer(now)
+        pulse = self._keep_alive.handle_timer(now) if self._keep_alive is not None else Pulse.NOTHING
         if pulse is Pulse.PING:
             self._send(Crlf.PING.value)
         elif pulse is Pulse.FAILED:

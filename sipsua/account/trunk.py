@@ -12,19 +12,21 @@ from functools import partial
 
 from sipsua.account import uas
 from sipsua.account.account import Account
+from sipsua.account.keepalive import KeepAlive
+from sipsua.account.roster import Roster
 from sipsua.account.stream import Stream
 from sipsua.errors import MalformedMessage
-from sipsua.sip.message import Request, Response, respond
+from sipsua.sip.message import Request, Response
 
 
 class Trunk:
     """The accounts on one flow, from its opening to its end."""
 
-    __slots__ = ("_by_sender", "_by_user", "_out", "_stream", "_tag")
+    __slots__ = ("_by_sender", "_out", "_roster", "_stream", "_tag")
 
     def __init__(self) -> None:
         self._by_sender: dict[tuple[str, str], Account] = {}
-        self._by_user: dict[str, list[Account]] = {}
+        self._roster = Roster()
         self._stream: Stream | None = None
         self._out: list[bytes] = []
         self._tag: Callable[[], str] = str
@@ -38,17 +40,16 @@ class Trunk:
     def admit(self, account: Account, now: float) -> None:
         """Take on an account whose flow has been opened. The first one's keep-alive is the trunk's."""
         if self._stream is None:
-            self._stream = Stream(account.config, account.dice, self._out.append, now)
-            self._tag = partial(account.config.persona.tag.make, account.dice)
+            config, dice = account.config, account.dice
+            self._stream = Stream(self._out.append, config.limits.message, KeepAlive(config, dice, now))
+            self._tag = partial(config.persona.tag.make, dice)
         self._by_sender[account.registration.call_id, account.registration.from_tag] = account
-        self._by_user.setdefault(account.config.aor.user or "", []).append(account)
+        self._roster.admit(account)
 
     def dismiss(self, account: Account) -> None:
         """Let an account go: no message reaches it any more."""
         self._by_sender.pop((account.registration.call_id, account.registration.from_tag), None)
-        namesakes = self._by_user.get(account.config.aor.user or "", [])
-        if account in namesakes:
-            namesakes.remove(account)
+        self._roster.dismiss(account)
 
     def receive_data(self, data: bytes, now: float) -> list[Account]:
         """Take bytes off the flow; the accounts that got a message, once for each message."""
@@ -87,21 +88,16 @@ class Trunk:
         if request.method == "ACK":
             return
         try:
-            response = respond(request.check(), 404, "Not Found", to_tag=self._tag())
+            response = uas.not_found(request.check(), self._tag())
         except MalformedMessage as error:
             response = uas.reject(request, error, self._tag())
         self._out.append(bytes(response))
 
     def _addressee(self, message: Request | Response) -> Account | None:
+        if isinstance(message, Request):
+            return self._roster.find(message)
         try:
-            if isinstance(message, Response):
-                # The Call-ID alone is not enough: a persona's may have no more than 32 random bits.
-                return self._by_sender.get((message.call_id, message.from_.tag or ""))
-            to = message.to.uri
-            accounts = self._by_user.get(message.uri.user or to.user or "", [])
+            # The Call-ID alone is not enough: a persona's may have no more than 32 random bits.
+            return self._by_sender.get((message.call_id, message.from_.tag or ""))
         except MalformedMessage:
             return None
-        if len(accounts) > 1:
-            # Users of several domains who have the same name, and so the same Contact: To tells them apart.
-            accounts = [account for account in accounts if account.config.aor.host.lower() == to.host.lower()]
-        return accounts[0] if accounts else None

@@ -1,4 +1,5 @@
-"""What the account answers to requests that arrive on its flow: RFC 3261 section 8.2, its inspections in its order.
+"""What the account answers to requests that arrive, on its flow or at the phone's listening port: RFC 3261 section 8.2, its inspections
+in its order.
 
 The first inspection that objects gives the answer. A request outside any call is all that can arrive here: for one that needs a
 dialog or a subscription which does not exist the answer is 481, and a call that cannot be taken gets 480.
@@ -54,6 +55,11 @@ def answer(request: Request, persona: Persona, user_agent: str, to_tag: str) -> 
         headers += _capabilities(persona)
     headers.append(("User-Agent", user_agent))
     return respond(request, status, reason, headers, to_tag=to_tag)
+
+
+def not_found(request: Request, to_tag: str) -> Response:
+    """The final response to a well-formed request for nobody here, other than ACK (section 8.2.2.1)."""
+    return respond(request, 404, "Not Found", to_tag=to_tag)
 
 
 def reject(request: Request, error: MalformedMessage, to_tag: str) -> Response:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from sipsua.account.config import AccountConfig
+from sipsua.cli.doorbell import Doorbell
 from sipsua.cli.report import Report
 from sipsua.cli.screen import Screen
 from sipsua.errors import BadConfiguration, HandshakeFailed, NoAnswer, Unreachable
@@ -31,6 +33,7 @@ from sipsua.events import (
 )
 from sipsua.net.connect import Connector
 from sipsua.net.flow import Tap
+from sipsua.net.listen import Listener
 from sipsua.trust.verdict import CertificateRefused
 from sipsua.ua.user_agent import UserAgent
 
@@ -44,16 +47,23 @@ class Attempt:
     """Seconds until the registration must stand."""
     keep: float = 0.0
     """Seconds to stay registered."""
+    listen: int | None = None
+    """Port where the phone takes connections, with the certificate of the account's policy; 0 takes a free one."""
+    demand_certificate: bool = False
+    """Whether clients must show a certificate that the account's trust list accepts."""
     tap: Tap | None = None
     keylog: Callable[[bytes], None] | None = None
 
     async def run(self, report: Report, screen: Screen) -> None:
         """Do it. Raises what went wrong, after leaving in good order; so does being cancelled."""
-        ua = UserAgent(self.config, connector=Connector(tap=self.tap, keylog=self.keylog), steps=True)
-        last: list[RegistrationFailed] = []
-        hopeless = asyncio.Event()
         task = asyncio.current_task()
         assert task is not None
+        doorbell = Doorbell(screen, task)
+        listener = self._listener(doorbell)
+        connector = Connector(tap=self.tap, keylog=self.keylog)
+        ua = UserAgent(self.config, connector=connector, listener=listener, steps=True)
+        last: list[RegistrationFailed] = []
+        hopeless = asyncio.Event()
 
         async def follow() -> None:
             async for event in ua.events():
@@ -71,10 +81,16 @@ class Attempt:
 
         watcher: asyncio.Task[None] | None = None
         try:
-            async with ua:
+            async with listener or nullcontext(), ua:
                 # It is the first in the loop's queue, so it listens before anything happens.
                 watcher = asyncio.create_task(follow())
                 try:
+                    if listener is not None:
+                        screen.line(
+                            ("listening", "title"),
+                            f"on port {listener.port} as {listener.identity.subject}",
+                            at=_clock(),
+                        )
                     await self._register(ua, report)
                     if self.keep:
                         try:
@@ -95,6 +111,14 @@ class Attempt:
         finally:
             if watcher is not None:
                 await watcher
+            doorbell.check()
+
+    def _listener(self, doorbell: Doorbell) -> Listener | None:
+        policy = self.config.policy
+        if self.listen is None or policy.identity is None:
+            return None
+        anchors = policy.anchors if self.demand_certificate else None
+        return Listener(policy.identity, port=self.listen, client_anchors=anchors, sink=doorbell.ring, tap=self.tap)
 
     async def _register(self, ua: UserAgent, report: Report) -> None:
         """Register. Which step hung when the time was over is told by the padlock."""
@@ -144,8 +168,8 @@ class Attempt:
             case Unregistered(status) if status is not None or report.lock.locked:
                 answer = f"the registrar answered {status}" if status is not None else "without an answer"
                 screen.line(("unregistered", "title"), answer)
-            case RequestAnswered(method, status):
-                screen.line("the server sent", method, f"and got {status}", at=_clock())
+            case RequestAnswered(method, status, source):
+                screen.line(source or "the server", "sent", method, f"and got {status}", at=_clock())
             case MessageDropped(reason):
                 screen.line("dropped what the server sent:", reason, at=_clock())
             case _:

@@ -11,6 +11,8 @@ from typer.exceptions import TyperException
 
 from sipsua import __version__
 from sipsua.cli import device, trust
+from sipsua.cli.bad_pbx import bad_pbx
+from sipsua.cli.check import check
 from sipsua.cli.demo import demo
 from sipsua.cli.factory_reset import factory_reset
 from sipsua.cli.failure import UsageError
@@ -53,7 +55,9 @@ class _Command(TyperCommand):
 # Without rich's frames `--help` takes a third of the time, and a usage error is a line that can be searched for.
 _app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 _app.command(cls=_Command)(register)
+_app.command(cls=_Command)(check)
 _app.command(cls=_Command)(pbx)
+_app.command("bad-pbx", cls=_Command)(bad_pbx)
 _app.command(cls=_Command)(demo)
 _app.command("factory-reset", cls=_Command)(factory_reset)
 

@@ -127,6 +127,22 @@ def register(
     keep: Annotated[
         float, typer.Option(metavar="SECONDS", help="Stay registered so long, refreshing; then unregister.")
     ] = 0.0,
+    listen: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PORT",
+            min=0,
+            max=65535,
+            help="With --keep: take TLS connections on this port (0: a free one), show them --cert, and answer.",
+        ),
+    ] = None,
+    listen_demand_certificate: Annotated[
+        bool,
+        typer.Option(
+            "--listen-demand-certificate",
+            help="Who connects there must show a certificate that the trust lists vouch for.",
+        ),
+    ] = False,
     trace: Annotated[bool, typer.Option("--trace", help="Print the SIP messages to stderr.")] = False,
     keylog: Annotated[
         str | None, typer.Option(metavar="FILE", help="Add the session keys to this file, for Wireshark.")
@@ -168,6 +184,14 @@ def register(
             raise UsageError("--key without --cert", fix="give the certificate that the key belongs to")
         if mac is not None and cert is not None:
             raise UsageError("--mac with --cert: an account shows one certificate", fix="leave one of them out")
+        if listen is not None and not keep:
+            raise UsageError(
+                "--listen without --keep", fix="say with --keep SECONDS how long the phone is to be there for calls"
+            )
+        if listen_demand_certificate and listen is None:
+            raise UsageError(
+                "--listen-demand-certificate without --listen", fix="give the port to listen on with --listen"
+            )
         with within(timeout, "the file of --password-file"):
             secret = read_password(password, password_env, password_file)
         lowest, highest = tls_versions(tls, old=dangerous_old_tls)
@@ -197,8 +221,19 @@ def register(
                 lowest, highest = phone.policy.minimum, phone.policy.maximum
             identity = phone.policy.identity
             accept_any = accept_any or phone.policy.dangerous_accept_any_certificate
+        if listen is not None and identity is None:
+            raise UsageError(
+                "--listen without --cert",
+                fix="give the phone's certificate, which clients are shown, and its key; or say --mac or --flash",
+            )
+        anchors = trusted(trust or "custom", custom, ca or ())
+        if listen_demand_certificate and not len(anchors):
+            raise UsageError(
+                "--listen-demand-certificate without --ca",
+                fix="give the CA of the clients with --ca, or lists with --trust",
+            )
         policy = Policy(
-            anchors=trusted(trust or "custom", custom, ca or ()),
+            anchors=anchors,
             names=rule,
             identity=identity,
             minimum=lowest,
@@ -241,6 +276,8 @@ def register(
                 config=config,
                 timeout=timeout,
                 keep=keep,
+                listen=listen,
+                demand_certificate=listen_demand_certificate,
                 tap=show_traffic if trace else None,
                 keylog=log.write if log is not None else None,
             )

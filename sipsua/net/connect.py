@@ -11,12 +11,15 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
 
 from sipsua.account.config import Limits, Target
 from sipsua.account.persona import Dice
 from sipsua.errors import SipsuaError, Unreachable
 from sipsua.net.flow import Flow, Rider, Tap
 from sipsua.net.resolve import resolve
+from sipsua.net.sessions import Sessions
 from sipsua.net.tls import Context, Steps, TlsPipe, client_context
 from sipsua.trust.policy import Policy
 
@@ -69,22 +72,34 @@ class Connector:
         self._keylog = keylog
         self._buffer = memoryview(bytearray(READ_SIZE))
         self._contexts: dict[Policy, Context] = {}
+        self._sessions = Sessions()
 
     async def open(
-        self, rider: Rider, target: Target, policy: Policy, limits: Limits, steps: Steps | None = None
+        self,
+        rider: Rider,
+        target: Target,
+        policy: Policy,
+        limits: Limits,
+        steps: Steps | None = None,
+        *,
+        addresses: list[str] | None = None,
     ) -> Flow:
         """Open a flow for a rider, and wait until its handshake has ended; the rider is told how.
 
-        Raises `Unreachable` where no TCP connection came about. `steps` sees the handshake's messages.
+        Raises `Unreachable` where no TCP connection came about. `steps` sees the handshake's messages. `addresses` are tried in place
+        of those that the target's name has.
         """
         async with self._pace:
             begin = self.loop.time()
-            addresses = await resolve(target.host, timeout=limits.resolve)
+            addresses = addresses or await resolve(target.host, timeout=limits.resolve)
             resolved = self.loop.time()
             sock = await self._race(addresses, target, limits)
             connected = self.loop.time()
-            pipe = TlsPipe.client(policy, target.host, context=self._context(policy), steps=steps)
+            session = self._sessions.take(target, policy, datetime.now(UTC)) if policy.resume else None
+            pipe = TlsPipe.client(policy, target.host, context=self._context(policy), steps=steps, session=session)
             flow = Flow(self.loop, pipe, rider, target, limits, self._tap, self._buffer)
+            if policy.resume:
+                flow.keep_session = partial(self._sessions.put, target, policy)
             flow.timings_ms["dns"] = (resolved - begin) * 1000
             flow.timings_ms["tcp"] = (connected - resolved) * 1000
             try:

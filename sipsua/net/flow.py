@@ -18,7 +18,7 @@ from typing import Protocol, cast
 from sipsua.account.config import Limits, Target
 from sipsua.errors import FlowLost, HandshakeFailed, SipsuaError
 from sipsua.events import Negotiated
-from sipsua.net.tls import TlsPipe
+from sipsua.net.tls import Session, TlsPipe
 
 MAX_UNREAD = 256 * 1024
 """Bytes that may wait for the server to read them: more than a thousand answers. A server that lets more pile up is given up."""
@@ -82,6 +82,7 @@ class Flow(asyncio.BufferedProtocol):
         "_transport",
         "closed",
         "finished",
+        "keep_session",
         "target",
         "timings_ms",
     )
@@ -111,6 +112,8 @@ class Flow(asyncio.BufferedProtocol):
         """What `dns`, `tcp` and `tls` took, in milliseconds."""
         self.finished: asyncio.Future[None] = loop.create_future()
         """Done when the handshake has ended, well or ill."""
+        self.keep_session: Callable[[Session], None] | None = None
+        """Takes the session when the flow ends, where the policy resumes."""
         self.closed: asyncio.Future[None] | None = None
         """Done when the socket is closed; made by `close`."""
 
@@ -144,6 +147,7 @@ class Flow(asyncio.BufferedProtocol):
         """Say close_notify, wait for the peer's within the limit, then let the socket go. The rider is not told."""
         if self._stage is _Stage.OPEN:
             self._stage = _Stage.CLOSING
+            self._keep()
             self._pipe.close()
             self._flush()
             self._limit = self._loop.call_later(self._limits.close, self.abort)
@@ -249,6 +253,7 @@ class Flow(asyncio.BufferedProtocol):
             peer=self.peer,
             local=(host, port),
             at=datetime.now(UTC),
+            resumed=pipe.resumed,
         )
         self._finish()
         self._rider.flow_opened(self, negotiated)
@@ -269,10 +274,19 @@ class Flow(asyncio.BufferedProtocol):
             self._transport.close()
             self._limit = self._loop.call_later(self._limits.close, self._transport.abort)
         self._finish()
+        if stage is _Stage.OPEN:
+            self._keep()
         if stage is _Stage.CONNECTED:
             self._rider.flow_failed(self, error)
         elif stage is _Stage.OPEN:
             self._rider.flow_lost(error if isinstance(error, FlowLost) else FlowLost(error.what, fix=error.fix))
+
+    def _keep(self) -> None:
+        """Keep the session for a flow to come; but not that of a pipe which broke, whose keys may be known to whoever broke it."""
+        if self.keep_session is not None and self._pipe.failure is None:
+            session = self._pipe.session
+            if session is not None:
+                self.keep_session(session)
 
     def _give_up_reader(self) -> None:
         error = FlowLost(

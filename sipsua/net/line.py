@@ -16,6 +16,7 @@ from sipsua.errors import FlowLost, SipsuaError
 from sipsua.events import Event, HandshakeStepped, Negotiated
 from sipsua.net.connect import Connector
 from sipsua.net.flow import Flow
+from sipsua.net.listen import Listener
 from sipsua.net.trunk import SharedFlow
 
 Sink = Callable[[Event], None]
@@ -32,6 +33,7 @@ class Line:
         "_connector",
         "_dropped",
         "_flow",
+        "_listener",
         "_opening",
         "_shared",
         "_sink",
@@ -41,8 +43,17 @@ class Line:
         "account",
     )
 
-    def __init__(self, config: AccountConfig, connector: Connector, sink: Sink, *, steps: bool = False) -> None:
-        """`steps`: tell each message of the handshake as `HandshakeStepped` (costs a sixth of it)."""
+    def __init__(
+        self,
+        config: AccountConfig,
+        connector: Connector,
+        sink: Sink,
+        *,
+        listener: Listener | None = None,
+        steps: bool = False,
+    ) -> None:
+        """`listener`: where the account can be called, too; it must listen. `steps`: tell each message of the handshake as
+        `HandshakeStepped` (costs a sixth of it)."""
         self.account = Account(config, connector.dice)
         self._connector = connector
         self._sink = sink
@@ -55,6 +66,9 @@ class Line:
         self._opening: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
+        self._listener = listener
+        if listener is not None:
+            listener.admit(self)
 
     def register(self) -> None:
         """Wish for a binding, and keep it."""
@@ -72,6 +86,8 @@ class Line:
         A binding that still stands is removed without waiting for the answer; `unregister` first where that matters.
         """
         self._closed = True
+        if self._listener is not None:
+            self._listener.dismiss(self)
         self.unregister()
         if self._opening is not None:
             self._opening.cancel()

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -33,11 +34,15 @@ from OpenSSL.crypto import FILETYPE_ASN1, X509, dump_certificate
 
 from sipsua.errors import Defect, FlowLost, HandshakeFailed, Misuse, SipsuaError
 from sipsua.net.faults import alert_in, cut_off, flow_fault, handshake_fault, not_tls
+from sipsua.trust.certificate import describe
+from sipsua.trust.ciphers import cipher_list
+from sipsua.trust.crl import CrlList
 from sipsua.trust.identity import Identity
 from sipsua.trust.names import parse_reference
+from sipsua.trust.openssl import client_refusal
 from sipsua.trust.policy import Policy, TlsVersion
 from sipsua.trust.store import TrustList
-from sipsua.trust.verdict import CertificateRefused, Verdict
+from sipsua.trust.verdict import Certificate, CertificateRefused, Verdict
 from sipsua.trust.verifier import Verification
 
 Context = SSL.Context
@@ -48,20 +53,25 @@ Steps = Callable[[str], None]
 
 
 def client_context(policy: Policy, *, keylog: Callable[[bytes], None] | None = None) -> SSL.Context:
-    """The context of a policy, shared by all policies of the same trust list, versions and intermediates of the certificate.
+    """The context of a policy, shared by all policies that differ only in what goes onto the connection.
 
     `keylog` takes lines in the format of SSLKEYLOGFILE and must not raise; a context with one is made anew at each call.
     """
     # A connection takes a certificate but no chain, so the chain makes the context: one for all phones of an issuer.
     chain = _chain(policy.identity) if policy.identity is not None else ()
     shared = _contexts.setdefault(policy.anchors, {})
-    key = (policy.minimum, policy.maximum, chain)
+    level = _LEVEL if policy.minimum >= TlsVersion.TLS1_2 and not policy.dangerous_weak_ciphers else 0
+    ciphers = cipher_list(policy.ciphers, weak=policy.dangerous_weak_ciphers, level=level)
+    key = (policy.minimum, policy.maximum, chain, ciphers, policy.crls, policy.resume)
     if keylog is None and (known := shared.get(key)) is not None:
         return known
-    context = _context(SSL.TLS_CLIENT_METHOD, policy.minimum, policy.maximum)
-    # Sessions are not resumed, because a resumed one skips the verification: TLS 1.2 servers need not make tickets.
-    context.set_options(SSL.OP_NO_TICKET)
-    _trust(context, policy.anchors, SSL.VERIFY_PEER)
+    context = _context(SSL.TLS_CLIENT_METHOD, policy.minimum, policy.maximum, ciphers)
+    if not policy.resume:
+        # Sessions are not resumed, because a resumed one skips the verification: TLS 1.2 servers need not make tickets.
+        context.set_options(SSL.OP_NO_TICKET)
+    _trust(context, policy.anchors, SSL.VERIFY_PEER, policy.crls)
+    # It is asked on connections that have requested a staple, and on no others.
+    _lib.SSL_CTX_set_tlsext_status_cb(context._context, _staple_callback)
     for der in chain:
         context.add_extra_chain_cert(x509.load_der_x509_certificate(der))
     if keylog is None:
@@ -72,20 +82,21 @@ def client_context(policy: Policy, *, keylog: Callable[[bytes], None] | None = N
 
 
 def server_context(
-    certificate_pem: bytes,
-    key_pem: bytes,
+    certificate: Identity | bytes,
+    key_pem: bytes = b"",
     *,
     client_anchors: TrustList | None = None,
     minimum: TlsVersion = TlsVersion.TLS1_2,
     maximum: TlsVersion = TlsVersion.TLS1_3,
 ) -> SSL.Context:
-    """A context for the server's end: the certificate with its intermediates, and the key.
+    """A context for the server's end: the certificate with its intermediates, and the key, as an Identity or as PEM texts.
 
     With `client_anchors` a client must show a certificate that leads to one of them. Raises BadConfiguration where
     certificate and key cannot be used.
     """
-    identity = Identity.from_pem(certificate_pem, key_pem)
-    context = _context(SSL.TLS_SERVER_METHOD, minimum, maximum)
+    identity = certificate if isinstance(certificate, Identity) else Identity.from_pem(certificate, key_pem)
+    level = _LEVEL if minimum >= TlsVersion.TLS1_2 else 0
+    context = _context(SSL.TLS_SERVER_METHOD, minimum, maximum, cipher_list(None, weak=False, level=level))
     context.use_certificate(identity.x509.to_cryptography())
     context.use_privatekey(identity.pkey.to_cryptography_key())  # type: ignore[arg-type]
     for der in _chain(identity):
@@ -93,11 +104,23 @@ def server_context(
     # Without it OpenSSL fails a client that brings a ticket where client certificates are demanded.
     context.set_session_id(b"sipsua")
     if client_anchors is not None:
-        _trust(context, client_anchors, SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
+        mode = SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT
+        _trust(context, client_anchors, mode)
+        _lib.SSL_CTX_set_verify(context._context, mode, _client_verify_callback)
         for anchor in client_anchors:
             # CertificateRequest names them, so that a client with several certificates can choose.
             context.add_client_ca(x509.load_der_x509_certificate(anchor.der))
     return context
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A TLS session that can be resumed, and what its handshake found: a resumed one sees no certificate."""
+
+    state: bytes = field(repr=False)
+    """OpenSSL's SSL_SESSION in DER. It holds keys."""
+    verdict: Verdict
+    """Of the handshake that the session is from; always an accepted one."""
 
 
 class TlsPipe:
@@ -114,11 +137,13 @@ class TlsPipe:
         "_heard",
         "_policy",
         "_reference",
+        "_session",
         "_watch",
         "alert_received",
         "closed_by_peer",
         "established",
         "failure",
+        "resumed",
         "verdict",
     )
 
@@ -129,6 +154,7 @@ class TlsPipe:
         self._watch = _Watch(verification, steps, policy is not None)
         self._policy = policy
         self._reference = reference
+        self._session: Session | None = None
         self.failure: SipsuaError | None = None
         """What broke the pipe, for good."""
         self._farewell = b""
@@ -137,6 +163,8 @@ class TlsPipe:
         """Whether the handshake is done and, at a client, the server's certificate accepted."""
         self.closed_by_peer = False
         """Whether the peer's close_notify has come: what was received until then is complete (RFC 8446 section 6.1)."""
+        self.resumed = False
+        """At a client: whether the session that was given is resumed."""
         self.verdict: Verdict | None = None
         """At a client: what the verification found, from the moment when the certificate is accepted or refused."""
         self.alert_received: int | None = None
@@ -147,12 +175,20 @@ class TlsPipe:
 
     @classmethod
     def client(
-        cls, policy: Policy, reference: str, *, context: SSL.Context | None = None, steps: Steps | None = None
+        cls,
+        policy: Policy,
+        reference: str,
+        *,
+        context: SSL.Context | None = None,
+        steps: Steps | None = None,
+        session: Session | None = None,
     ) -> TlsPipe:
         """The client's end of a connection to the server of this name: a DNS name or an IP address.
 
         The name is what is verified, and what the server is told, unless it is an IP address (RFC 6066 section 3). `context`
-        is one of `client_context`, needed only where it has a key log. `steps` makes the handshake dearer by a sixth.
+        is one of `client_context`, needed only where it has a key log. `steps` makes the handshake dearer by a sixth. `session` is one
+        of a pipe with the same server, name and policy, which must have `resume`; a server that does not know it any more shows its
+        certificate as ever.
         """
         pipe = cls(context or client_context(policy), policy, reference, steps)
         connection = pipe._connection
@@ -164,6 +200,10 @@ class TlsPipe:
             ssl = connection._ssl
             if _lib.SSL_use_certificate(ssl, own.x509._x509) != 1 or _lib.SSL_use_PrivateKey(ssl, own.pkey._pkey) != 1:
                 raise Defect(f"OpenSSL did not take the certificate {own.subject}")
+        if policy.staple:
+            connection.request_ocsp()
+        if session is not None and policy.resume:
+            pipe._offer(session)
         return pipe
 
     @classmethod
@@ -263,9 +303,44 @@ class TlsPipe:
         return self._connection.get_group_name() if self.established else None
 
     @property
+    def session(self) -> Session | None:
+        """At a client with a policy that resumes: the session as it is now, for a pipe to come. In TLS 1.3 the server gives it after
+        the handshake, together with or before the first application data (RFC 8446 section 4.6.1)."""
+        if not self.established or self._policy is None or not self._policy.resume or self.verdict is None:
+            return None
+        session = _lib.SSL_get_session(self._connection._ssl)
+        size = _lib.i2d_SSL_SESSION(session, _ffi.NULL)
+        if size <= 0:
+            return None
+        state = _ffi.new("unsigned char[]", size)
+        _lib.i2d_SSL_SESSION(session, _ffi.new("unsigned char **", state))
+        return Session(bytes(_ffi.buffer(state, size)), self.verdict)
+
+    @property
+    def staple(self) -> bytes | None:
+        """At a client: the OCSP response that the server stapled, b"" where it stapled none, None where none was asked for."""
+        return self._watch.staple
+
+    @property
+    def asked_for_certificate(self) -> bool:
+        """At a client, with steps: whether the server asked for a certificate of ours."""
+        return self._watch.asked
+
+    @property
     def alert_sent(self) -> int | None:
         """The fatal alert that the peer was told; known for refused certificates, if not encrypted, and with steps."""
         return self._watch.alert_sent
+
+    @property
+    def chain(self) -> tuple[bytes, ...]:
+        """At a client: the certificates as the server sent them, DER, leaf first; also after a refusal."""
+        return tuple(dump_certificate(FILETYPE_ASN1, one) for one in self._sent())
+
+    @property
+    def shown(self) -> Certificate | None:
+        """At a server: the certificate that the client showed, taken apart."""
+        x509 = self._connection.get_peer_certificate() if self.established and self._policy is None else None
+        return describe(dump_certificate(FILETYPE_ASN1, x509)) if x509 is not None else None
 
     @property
     def client_certificate(self) -> x509.Certificate | None:
@@ -281,7 +356,12 @@ class TlsPipe:
             if _lib.SSL_get_error(ssl, count) == _lib.SSL_ERROR_WANT_READ:
                 return
             raise self._fail(self._handshake_error(self._error(count))) from self._watch.defect
-        if (verification := self._watch.verification) is not None:
+        if self._session is not None and _lib.SSL_session_reused(ssl) == 1:
+            # The server has proved that it holds the keys of a handshake whose Verdict we know.
+            self.resumed = True
+            self.verdict = self._session.verdict
+            self._watch.verification = None
+        elif (verification := self._watch.verification) is not None:
             self.verdict = verification.verdict(self._sent())
             if not self.verdict.accepted:
                 # The callback let pass what the verdict does not. Our Finished, not yet handed out, must not leave.
@@ -290,6 +370,18 @@ class TlsPipe:
                 raise failure
             self._watch.verification = None
         self.established = True
+
+    def _offer(self, session: Session) -> None:
+        """Offer the server to resume a session; one that OpenSSL cannot read any more is no reason to fail."""
+        begin = _ffi.new("const unsigned char **", _ffi.from_buffer("unsigned char[]", session.state))
+        known = _lib.d2i_SSL_SESSION(_ffi.NULL, begin, len(session.state))
+        if (
+            known != _ffi.NULL
+            and _lib.SSL_set_session(self._connection._ssl, _ffi.gc(known, _lib.SSL_SESSION_free)) == 1
+        ):
+            self._session = session
+        else:
+            _lib.ERR_clear_error()
 
     def _error(self, result: int) -> SSL.Error:
         """What pyOpenSSL makes of a call that failed; it empties OpenSSL's queue of errors."""
@@ -321,6 +413,8 @@ class TlsPipe:
         if watch.refused and watch.verification is not None:
             self.verdict = watch.verification.verdict(self._sent())
             return CertificateRefused(self.verdict)
+        if watch.client_refused is not None:
+            return CertificateRefused(client_refusal(*watch.client_refused))
         reason = "close_notify" if isinstance(error, SSL.ZeroReturnError) else _reason(error)
         self.alert_received = alert_in(reason)
         shown = self._policy is not None and self._connection.get_peer_certificate() is not None
@@ -335,14 +429,29 @@ class TlsPipe:
 class _Watch:
     """What the callbacks of one connection need: its app data. It holds neither pipe nor connection, so no cycle arises."""
 
-    __slots__ = ("alert_sent", "anchored", "client", "defect", "last", "refused", "steps", "verification")
+    __slots__ = (
+        "alert_sent",
+        "anchored",
+        "asked",
+        "client",
+        "client_refused",
+        "defect",
+        "last",
+        "refused",
+        "staple",
+        "steps",
+        "verification",
+    )
 
     def __init__(self, verification: Verification | None, steps: Steps | None, client: bool) -> None:
         self.verification = verification
         self.steps = steps
         self.client = client
+        self.client_refused: tuple[list[bytes], int, int] | None = None
         self.last = b""
         self.anchored = False
+        self.asked = False
+        self.staple: bytes | None = None
         self.refused = False
         self.alert_sent: int | None = None
         self.defect: Exception | None = None
@@ -382,11 +491,57 @@ def _judge(ok: int, store: Any) -> int:
         _lib.X509_STORE_CTX_set_error(store, _X509_V_OK)
         return 1
     watch.refused = True
-    if ok:
-        _lib.X509_STORE_CTX_set_error(store, _X509_V_ERR_HOSTNAME_MISMATCH)
+    if ok and watch.verification is not None and watch.defect is None:
+        _lib.X509_STORE_CTX_set_error(store, watch.verification.refusal)
     if watch.steps is None:
         connection.set_info_callback(_note)
     return 0
+
+
+def _take_staple(ssl: Any, _argument: Any) -> int:
+    """The status callback of all client contexts, RFC 6066 section 8: 1 goes on, 0 refuses with bad_certificate_status_response.
+
+    OpenSSL calls it once the chain is accepted, also where the server stapled nothing.
+    """
+    connection = SSL.Connection._reverse_mapping[ssl]
+    watch: _Watch = connection.get_app_data()
+    begin = _ffi.new("unsigned char **")
+    size = _lib.SSL_get_tlsext_status_ocsp_resp(ssl, begin)
+    watch.staple = bytes(_ffi.buffer(begin[0], size)) if size > 0 else b""
+    if watch.verification is None:
+        return 1
+    try:
+        if watch.verification.staple(watch.staple, connection.get_verified_chain() or []):
+            return 1
+    except Exception as error:
+        watch.defect = error
+    watch.refused = True
+    if watch.steps is None:
+        connection.set_info_callback(_note)
+    return 0
+
+
+def _judge_client(ok: int, store: Any) -> int:
+    """The verify callback where we are the server: OpenSSL's answer stands, and what it refuses is kept to be explained.
+
+    After a refusal OpenSSL forgets what a client has shown, so the path that it had built by then is kept here.
+    """
+    answer = _judge(ok, store)
+    if not answer:
+        path = _lib.X509_STORE_CTX_get1_chain(store)
+        ders = [
+            dump_certificate(FILETYPE_ASN1, X509._from_raw_x509_ptr(_lib.sk_X509_value(path, index)))
+            for index in range(_lib.sk_X509_num(path))
+        ]
+        _lib.sk_X509_free(path)  # not what was on it: that goes with the X509 objects
+        connection = SSL.Connection._reverse_mapping[_lib.X509_STORE_CTX_get_ex_data(store, _SSL_OF_STORE)]
+        watch: _Watch = connection.get_app_data()
+        watch.client_refused = (
+            ders,
+            _lib.X509_STORE_CTX_get_error(store),
+            _lib.X509_STORE_CTX_get_error_depth(store),
+        )
+    return answer
 
 
 def _note(connection: SSL.Connection, where: int, value: int) -> None:
@@ -408,12 +563,14 @@ def _tell(connection: SSL.Connection, watch: _Watch, state: bytes) -> None:
     watch.last = state
     direction, _, message = state.decode("ascii").partition(" ")[2].partition(" ")
     if (words := _STEPS.get(message)) is not None:
+        if message in _REQUESTS:
+            watch.asked = True
         step = words[0 if connection.get_protocol_version() == TlsVersion.TLS1_3 else 1]
         if step:
             watch.steps(step.format("client" if (direction == "write") == watch.client else "server"))
 
 
-def _context(method: int, minimum: TlsVersion, maximum: TlsVersion) -> SSL.Context:
+def _context(method: int, minimum: TlsVersion, maximum: TlsVersion, ciphers: bytes) -> SSL.Context:
     context = SSL.Context(method)
     context.set_min_proto_version(minimum)
     context.set_max_proto_version(maximum)
@@ -424,9 +581,9 @@ def _context(method: int, minimum: TlsVersion, maximum: TlsVersion) -> SSL.Conte
     context.set_mode(SSL.MODE_RELEASE_BUFFERS | _MODE_NO_AUTO_CHAIN)
     # pyOpenSSL turns it on: a write of more than a record would stop after the first.
     context.clear_mode(_MODE_ENABLE_PARTIAL_WRITE)
+    context.set_cipher_list(ciphers)
     # The suites of AES-128 come first, as browsers have it and as RFC 8446 section 9.1 makes mandatory: with SHA-384, which goes with
     # AES-256, the key schedule of TLS 1.3 takes longer than the record layer of a whole registration.
-    context.set_cipher_list(_CIPHERS)
     context.set_tls13_ciphersuites(_SUITES)
     # OpenSSL's default begins with X25519MLKEM768: a third more CPU, and a ClientHello that does not fit one segment, which
     # many a PBX has never seen. pyOpenSSL has no method for the groups.
@@ -435,11 +592,13 @@ def _context(method: int, minimum: TlsVersion, maximum: TlsVersion) -> SSL.Conte
     return context
 
 
-def _trust(context: SSL.Context, anchors: TrustList, mode: int) -> None:
+def _trust(context: SSL.Context, anchors: TrustList, mode: int, crls: CrlList | None = None) -> None:
     store = context.get_cert_store()
     if store is None:
         raise Defect("OpenSSL made a context without a certificate store")
     anchors.load_into(store)
+    if crls is not None:
+        crls.load_into(store)
     _lib.SSL_CTX_set_verify(context._context, mode, _verify_callback)
 
 
@@ -466,22 +625,24 @@ WantReadError whenever there is nothing more, which is at the end of every read:
 _allocate: Final[Any] = _ffi.new_allocator(should_clear_after_alloc=False)
 _OCTETS: Final = _ffi.typeof("char[]")
 
-_contexts: WeakKeyDictionary[TrustList, dict[tuple[TlsVersion, TlsVersion, tuple[bytes, ...]], SSL.Context]] = (
-    WeakKeyDictionary()
-)
+_Key = tuple[TlsVersion, TlsVersion, tuple[bytes, ...], bytes, CrlList | None, bool]
+_contexts: WeakKeyDictionary[TrustList, dict[_Key, SSL.Context]] = WeakKeyDictionary()
 _chains: WeakKeyDictionary[Identity, tuple[bytes, ...]] = WeakKeyDictionary()
 
-_CIPHERS: Final = b"ECDHE+AESGCM+AES128:DEFAULT:!PSK:!SRP"
+_LEVEL: Final = 2
+"""OpenSSL's security level by default: 112 bits."""
 _SUITES: Final = b"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
 _GROUPS: Final = b"X25519:P-256:P-384"
 _SSL_OF_STORE: Final = _lib.SSL_get_ex_data_X509_STORE_CTX_idx()
 _X509_V_OK: Final = 0
-_X509_V_ERR_HOSTNAME_MISMATCH: Final = 62
 _verify_callback: Final = _ffi.callback("int (*)(int, X509_STORE_CTX *)", _judge, error=0)
+_client_verify_callback: Final = _ffi.callback("int (*)(int, X509_STORE_CTX *)", _judge_client, error=0)
+_staple_callback: Final = _ffi.callback("int (*)(SSL *, void *)", _take_staple, error=0)
 _MODE_ENABLE_PARTIAL_WRITE: Final = 0x1  # SSL_MODE_ENABLE_PARTIAL_WRITE
 _MODE_NO_AUTO_CHAIN: Final = 0x8  # SSL_MODE_NO_AUTO_CHAIN
 _READ_SERVER_CERTIFICATE: Final = b"SSLv3/TLS read server certificate"
 _READ_CLIENT_CERTIFICATE: Final = b"SSLv3/TLS read client certificate"
+_REQUESTS: Final = frozenset({"server certificate request", "certificate request"})
 _FATAL: Final = 2  # AlertLevel, RFC 8446 section 6
 _RECORD: Final = 16384
 """Octets. The plaintext of a record at most (RFC 8446 section 5.1): what one read of OpenSSL can bring."""

@@ -41,8 +41,10 @@ class Bends(TypedDict, total=False):
     """Start of the validity; by default a day ago, for an authority a year."""
     not_after: datetime | None
     """End of the validity; by default in a year, for an authority in ten: it outlives what it issues."""
+    serial: int
+    """Serial number; by default a random one."""
     digest: str
-    """Hash of the signature: `sha256` (default), `sha224`, `sha384`, `sha512`, or `sha1` where the signing key is RSA."""
+    """Hash of the signature: `sha256` (default), `sha224`, `sha384`, `sha512`, or `sha1` and `md5` where the signing key is RSA."""
     extensions: Iterable[x509.Extension[x509.ExtensionType]]
     """Extensions that are added, or that take the place of the default one of the same kind."""
     omit: Collection[x509.ObjectIdentifier]
@@ -93,8 +95,8 @@ class Issued:
     def write(self, directory: str | Path, stem: str = "server") -> IssuedFiles:
         """Write `<stem>.pem` (certificate and intermediates) and `<stem>.key` (mode 0600) into an existing directory."""
         files = IssuedFiles(Path(directory) / f"{stem}.pem", Path(directory) / f"{stem}.key")
-        _replace(files.key, self.key_pem, 0o600)
-        _replace(files.certificate, self.chain_pem, 0o644)
+        replace_file(files.key, self.key_pem, 0o600)
+        replace_file(files.certificate, self.chain_pem, 0o644)
         return files
 
 
@@ -119,7 +121,7 @@ class CertificateAuthority:
             issuer,
             [
                 extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True),
-                extension(_key_usage("key_cert_sign", "crl_sign"), critical=True),
+                extension(key_usage("key_cert_sign", "crl_sign"), critical=True),
             ],
             bends,
         )
@@ -162,7 +164,7 @@ class CertificateAuthority:
 
     def write(self, path: str | Path) -> Path:
         """Write this authority's certificate as a PEM file: the trust anchor to configure."""
-        _replace(Path(path), self.pem, 0o644)
+        replace_file(Path(path), self.pem, 0o644)
         return Path(path)
 
 
@@ -181,6 +183,24 @@ def self_signed(
 def extension(value: x509.ExtensionType, *, critical: bool = False) -> x509.Extension[x509.ExtensionType]:
     """An extension for the `extensions` argument."""
     return x509.Extension(value.oid, critical, value)
+
+
+def key_usage(*usages: str) -> x509.KeyUsage:
+    """A key usage of these bits, named as in RFC 5280 section 4.2.1.3: `digital_signature`, `key_cert_sign` and so on."""
+    return x509.KeyUsage(**{usage: usage in usages for usage in _KEY_USAGES})
+
+
+def replace_file(path: Path, content: bytes, mode: int) -> None:
+    """Write beside, then rename: nobody sees half a file, and a key is never readable to others."""
+    handle, beside = mkstemp(dir=path.parent, prefix=path.name)  # mkstemp makes it 0600
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.chmod(beside, mode)
+        os.replace(beside, path)
+    except BaseException:
+        os.unlink(beside)
+        raise
 
 
 def _leaf(
@@ -211,7 +231,7 @@ def _leaf(
     ]
     extensions = [
         extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True),
-        extension(_key_usage("digital_signature", *usages), critical=True),
+        extension(key_usage("digital_signature", *usages), critical=True),
     ]
     if extended := [_PURPOSES[purpose] for purpose in purposes]:
         extensions.append(extension(x509.ExtendedKeyUsage(extended)))
@@ -244,28 +264,29 @@ def _issue(
         subject_name=subject,
         issuer_name=issuer.certificate.subject if issuer is not None else subject,
         public_key=public,
-        serial_number=x509.random_serial_number(),
+        serial_number=bends.get("serial") or x509.random_serial_number(),
         not_valid_before=bends.get("not_before") or now - timedelta(days=1),
         not_valid_after=bends.get("not_after") or now + timedelta(days=365),
     )
     for one in kinds.values():
         builder = builder.add_extension(one.value, one.critical)
     digest = bends.get("digest", "sha256")
-    certificate = builder.sign(signer, _DIGESTS["sha256" if digest == "sha1" else digest])
-    if digest == "sha1":
-        certificate = _with_sha1(certificate, signer)
+    certificate = builder.sign(signer, _DIGESTS["sha256" if digest in _OLD_DIGESTS else digest])
+    if digest in _OLD_DIGESTS:
+        certificate = _with_old_digest(certificate, signer, digest)
     return Issued(certificate, key, issuer.chain if issuer is not None else ())
 
 
-def _with_sha1(certificate: x509.Certificate, signer: PrivateKey) -> x509.Certificate:
-    """Sign again with SHA-1, which `cryptography` refuses to do: the OIDs of both algorithms differ in the last octet only."""
+def _with_old_digest(certificate: x509.Certificate, signer: PrivateKey, digest: str) -> x509.Certificate:
+    """Sign again with SHA-1 or MD5, which `cryptography` refuses to do: the OIDs of the algorithms differ in the last octet only."""
     if not isinstance(signer, rsa.RSAPrivateKey):
-        raise Misuse("only an authority with an RSA key signs with SHA-1 here", fix='give the authority key="rsa"')
-    sha256_with_rsa, sha1_with_rsa = (bytes.fromhex(f"06092a864886f70d0101{last}") for last in ("0b", "05"))
-    signed = certificate.tbs_certificate_bytes.replace(sha256_with_rsa, sha1_with_rsa, 1)
+        raise Misuse(f"only an authority with an RSA key signs with {digest} here", fix='give the authority key="rsa"')
+    last, hashing = _OLD_DIGESTS[digest]
+    sha256_with_rsa, old_with_rsa = (bytes.fromhex(f"06092a864886f70d0101{octet}") for octet in ("0b", last))
+    signed = certificate.tbs_certificate_bytes.replace(sha256_with_rsa, old_with_rsa, 1)
     before, after = certificate.public_bytes(serialization.Encoding.DER).split(certificate.tbs_certificate_bytes)
-    signature = signer.sign(signed, padding.PKCS1v15(), hashes.SHA1())
-    algorithm = after.replace(sha256_with_rsa, sha1_with_rsa, 1)[: -len(signature)]
+    signature = signer.sign(signed, padding.PKCS1v15(), hashing)
+    algorithm = after.replace(sha256_with_rsa, old_with_rsa, 1)[: -len(signature)]
     return x509.load_der_x509_certificate(before + signed + algorithm + signature)
 
 
@@ -281,29 +302,18 @@ def _private_key(kind: str | PrivateKey) -> PrivateKey:
     raise Misuse(f"no kind of key is called {kind!r}", fix="say ec, ec384, rsa, or rsa and the number of bits")
 
 
-def _key_usage(*usages: str) -> x509.KeyUsage:
-    return x509.KeyUsage(**{usage: usage in usages for usage in _KEY_USAGES})
-
-
-def _replace(path: Path, content: bytes, mode: int) -> None:
-    """Write beside, then rename: nobody sees half a file, and a key is never readable to others."""
-    handle, beside = mkstemp(dir=path.parent, prefix=path.name)  # mkstemp makes it 0600
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(beside, mode)
-        os.replace(beside, path)
-    except BaseException:
-        os.unlink(beside)
-        raise
-
-
 _DIGESTS: dict[str, hashes.SHA224 | hashes.SHA256 | hashes.SHA384 | hashes.SHA512] = {
     "sha224": hashes.SHA224(),
     "sha256": hashes.SHA256(),
     "sha384": hashes.SHA384(),
     "sha512": hashes.SHA512(),
 }
+
+_OLD_DIGESTS: dict[str, tuple[str, hashes.SHA1 | hashes.MD5]] = {
+    "sha1": ("05", hashes.SHA1()),
+    "md5": ("04", hashes.MD5()),
+}
+"""With the last octet of the OID of each with RSA (RFC 3279 section 2.2.1)."""
 
 _KEY_USAGES = (
     "digital_signature",

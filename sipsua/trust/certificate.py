@@ -14,7 +14,8 @@ from typing import TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from sipsua.trust import key
@@ -147,26 +148,55 @@ class Parsed:
 
     def signed_by(self, issuer: Parsed) -> bool:
         """Whether the issuer's key made the signature. True also for algorithms that cannot be checked here."""
-        certificate, key = self.certificate, issuer.key
-        try:
-            signature, signed = certificate.signature, certificate.tbs_certificate_bytes
-            parameters = certificate.signature_algorithm_parameters
-            if isinstance(key, rsa.RSAPublicKey):
-                digest = certificate.signature_hash_algorithm
-                if digest is None or isinstance(parameters, ec.ECDSA):
-                    return False
-                key.verify(signature, signed, parameters, digest)  # type: ignore[arg-type]
-            elif isinstance(key, ec.EllipticCurvePublicKey):
-                if not isinstance(parameters, ec.ECDSA):
-                    return False
-                key.verify(signature, signed, parameters)
-            elif isinstance(key, ed25519.Ed25519PublicKey | ed448.Ed448PublicKey):
-                key.verify(signature, signed)
-        except UnsupportedAlgorithm:
-            return True
-        except (InvalidSignature, ValueError, TypeError):
-            return False
+        return _signed_by(self, issuer)
+
+    @property
+    def self_signed(self) -> bool:
+        """Whether its own key signed it."""
+        return self.subject == self.issuer and self.signed_by(self)
+
+
+@lru_cache(maxsize=128)  # a peer's certificates may have 100 KB
+def parsed(der: bytes) -> Parsed:
+    """The certificate, taken apart once for all who look at it. Raises ValueError, and what else a parser may raise."""
+    return Parsed(der)
+
+
+@lru_cache(maxsize=256)  # several look at the same path, and thousands of phones at the same chain
+def _signed_by(signed: Parsed, issuer: Parsed) -> bool:
+    certificate = signed.certificate
+    try:
+        parameters = certificate.signature_algorithm_parameters
+        digest = certificate.signature_hash_algorithm
+        return made_with(issuer.key, certificate.signature, certificate.tbs_certificate_bytes, parameters, digest)
+    except UnsupportedAlgorithm:
         return True
+    except (ValueError, TypeError):
+        return False
+
+
+def made_with(
+    key: object, signature: bytes, signed: bytes, parameters: object, digest: hashes.HashAlgorithm | None
+) -> bool:
+    """Whether the owner of a public key made a signature.
+
+    True also for kinds of keys that are not known here; raises UnsupportedAlgorithm for algorithms that are not, ValueError and
+    TypeError for what does not fit together.
+    """
+    try:
+        if isinstance(key, rsa.RSAPublicKey):
+            if digest is None or not isinstance(parameters, padding.PKCS1v15 | padding.PSS):
+                return False
+            key.verify(signature, signed, parameters, digest)
+        elif isinstance(key, ec.EllipticCurvePublicKey):
+            if not isinstance(parameters, ec.ECDSA):
+                return False
+            key.verify(signature, signed, parameters)
+        elif isinstance(key, ed25519.Ed25519PublicKey | ed448.Ed448PublicKey):
+            key.verify(signature, signed)
+    except InvalidSignature:
+        return False
+    return True
 
 
 def entry(name: x509.GeneralName) -> str:

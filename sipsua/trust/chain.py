@@ -1,30 +1,28 @@
 """What is wrong with a chain, in words: the explanation behind a refusal.
 
 OpenSSL says whether a chain is good, and stops at the first fault. An operator who has to mend a server wants all faults at
-once, each with the certificate, the rule and the way out. So where OpenSSL has refused, this file walks from the leaf to a
-trust anchor by itself and looks at each certificate on the way. It never turns a refusal into an acceptance. The one thing
-it decides is what a handshake refuses and OpenSSL lets pass offline: keys and signatures that are too weak.
+once, each with the certificate, the rule and the way out. So where OpenSSL has refused, this file looks at each certificate on the
+path. It never turns a refusal into an acceptance. The one thing it decides is what a handshake refuses and OpenSSL lets pass
+offline: keys and signatures that are too weak.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import IPv4Network, IPv6Network
+from urllib.parse import urlsplit
 
 from cryptography import x509
-from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, ExtensionOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
 from sipsua.trust import key
 from sipsua.trust.certificate import Parsed, entry
 from sipsua.trust.names import parse_reference, shown
-from sipsua.trust.store import TrustAnchor, TrustList, comparable
+from sipsua.trust.path import Path, bad_signature
+from sipsua.trust.store import comparable
 from sipsua.trust.verdict import Problem, ProblemCode
-
-# Limits on what a hostile chain can make us compute; real chains have up to 5 certificates.
-_LONGEST_PATH = 32
-_CANDIDATES = 8
 
 _SERVER_PURPOSES = frozenset(
     {
@@ -58,238 +56,120 @@ _KNOWN_CRITICAL = frozenset(
 """Critical extensions that OpenSSL processes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Path:
-    """A way from the leaf towards a trust anchor, as far as it leads."""
+def weaknesses(path: Path) -> Iterator[Problem]:
+    """Keys and signatures below OpenSSL's security level 2. The anchor's own signature counts for nothing."""
+    for position, (step, index) in enumerate(zip(path.steps, path.indexes, strict=True)):
+        whose = _whose(position)
+        if key.is_weak(step.key):
+            yield Problem(
+                ProblemCode.WEAK_KEY,
+                index,
+                "RFC 9325 4.5",
+                f"{step.text} has a key of {key.name_of(step.key)}",
+                f"reissue {whose} with a key of at least RSA 2048 or EC P-256",
+            )
+        if position < len(path.steps) - 1 and (digest := step.weak_hash) is not None:
+            yield Problem(
+                ProblemCode.WEAK_SIGNATURE,
+                index,
+                "RFC 9325 4.5",
+                f"{step.text} is signed with {digest.upper()}",
+                f"reissue {whose} with a SHA-256 signature",
+            )
 
-    steps: tuple[Parsed, ...]
-    """Leaf first."""
-    indexes: tuple[int, ...]
-    """Which certificate of the sent chain each step is. For one that is only in the trust list, the one below it."""
-    anchor: TrustAnchor | None
-    """The anchor that the last step is, if it is one."""
-    end: Problem | None = None
-    """Why it leads to no anchor."""
 
-    @classmethod
-    def verified(cls, path: Sequence[bytes], sent: Sequence[bytes], anchors: TrustList) -> Path:
-        """The path that OpenSSL found. Raises ValueError where a certificate on it cannot be read."""
-        indexes: list[int] = []
-        for der in path:
-            indexes.append(sent.index(der) if der in sent else indexes[-1] if indexes else 0)
-        return cls(tuple(Parsed(der) for der in path), tuple(indexes), anchors.anchor(path[-1]))
-
-    @classmethod
-    def walk(cls, sent: Sequence[Parsed | None], anchors: TrustList, at: datetime) -> Path:
-        """Look for a path by ourselves: anchors first, then what was sent, certificates that are valid at `at` before others.
-
-        None stands for what could not be read. Raises ValueError where that is the leaf, or an anchor on the way.
-        """
-        leaf = sent[0]
-        if leaf is None:
-            raise ValueError("the server's certificate cannot be read")
-        steps, indexes = [leaf], [0]
-        while (anchor := anchors.anchor(steps[-1].der)) is None:
-            current = steps[-1]
-            known = {step.der for step in steps}
-            candidates: list[tuple[Parsed, int]] = [
-                (Parsed(one.der), indexes[-1]) for one in anchors.find(current.certificate.issuer)[:_CANDIDATES]
-            ]
-            candidates += [
-                (one, index)
-                for index, one in enumerate(sent)
-                if one is not None and one.subject == current.issuer and one.der not in known
-            ][:_CANDIDATES]
-            signers = [candidate for candidate in candidates if current.signed_by(candidate[0])]
-            if not signers or len(steps) == _LONGEST_PATH:
-                end = _dead_end(current, indexes[-1], [one for one, _ in candidates], signers, sent, known, anchors)
-                return cls(tuple(steps), tuple(indexes), None, end)
-            step, index = next((signer for signer in signers if signer[0].valid_at(at)), signers[0])
-            ders = [one.der if one is not None else b"" for one in sent]
-            steps.append(step)
-            indexes.append(ders.index(step.der) if step.der in ders else index)
-        return cls(tuple(steps), tuple(indexes), anchor)
-
-    def weaknesses(self) -> Iterator[Problem]:
-        """Keys and signatures below OpenSSL's security level 2. The anchor's own signature counts for nothing."""
-        for position, (step, index) in enumerate(zip(self.steps, self.indexes, strict=True)):
-            whose = _whose(position)
-            if key.is_weak(step.key):
+def problems(path: Path, at: datetime) -> Iterator[Problem]:
+    """All that is wrong on the path at `at` (aware), leaf first."""
+    intermediates = 0
+    for position, (step, index) in enumerate(zip(path.steps, path.indexes, strict=True)):
+        if step.defect is not None:
+            yield Problem(
+                ProblemCode.MALFORMED,
+                index,
+                "RFC 5280 4.2",
+                f"the extensions of {step.text} cannot be read: {step.defect}",
+                f"reissue {_whose(position)}",
+            )
+        if position < len(path.steps) - 1 and not step.signed_by(path.steps[position + 1]):
+            yield bad_signature(step, index, step.issuer_text)
+        yield from _validity(step, index, position, at)
+        yield from _purpose(step, index, position)
+        if position and step.defect is None:
+            yield from _authority(step, index, intermediates, last=position == len(path.steps) - 1)
+            intermediates += step.subject != step.issuer
+        for extension in step.extensions.values():
+            if extension.critical and extension.oid not in _KNOWN_CRITICAL:
                 yield Problem(
-                    ProblemCode.WEAK_KEY,
+                    ProblemCode.UNKNOWN_CRITICAL_EXTENSION,
                     index,
-                    "RFC 9325 4.5",
-                    f"{step.text} has a key of {key.name_of(step.key)}",
-                    f"reissue {whose} with a key of at least RSA 2048 or EC P-256",
+                    "RFC 5280 6.1.4 (o)" if position else "RFC 5280 6.1.5 (f)",
+                    f"{step.text} has the critical extension {extension.oid.dotted_string}",
+                    f"reissue {_whose(position)} without it, or with the extension not critical",
                 )
-            if position < len(self.steps) - 1 and (digest := step.weak_hash) is not None:
-                yield Problem(
-                    ProblemCode.WEAK_SIGNATURE,
-                    index,
-                    "RFC 9325 4.5",
-                    f"{step.text} is signed with {digest.upper()}",
-                    f"reissue {whose} with a SHA-256 signature",
-                )
+    yield from _constraints(path)
+    if path.end is not None:
+        yield path.end
 
-    def problems(self, at: datetime) -> Iterator[Problem]:
-        """All that is wrong on the path at `at` (aware), leaf first."""
-        intermediates = 0
-        for position, (step, index) in enumerate(zip(self.steps, self.indexes, strict=True)):
-            if step.defect is not None:
-                yield Problem(
-                    ProblemCode.MALFORMED,
-                    index,
-                    "RFC 5280 4.2",
-                    f"the extensions of {step.text} cannot be read: {step.defect}",
-                    f"reissue {_whose(position)}",
-                )
-            yield from _validity(step, index, position, at)
-            yield from _purpose(step, index, position)
-            if position and step.defect is None:
-                yield from _authority(step, index, intermediates)
-                intermediates += step.subject != step.issuer
-            for extension in step.extensions.values():
-                if extension.critical and extension.oid not in _KNOWN_CRITICAL:
-                    yield Problem(
-                        ProblemCode.UNKNOWN_CRITICAL_EXTENSION,
-                        index,
-                        "RFC 5280 6.1.4 (o)" if position else "RFC 5280 6.1.5 (f)",
-                        f"{step.text} has the critical extension {extension.oid.dotted_string}",
-                        f"reissue {_whose(position)} without it, or with the extension not critical",
-                    )
-        yield from self._constraints()
-        if self.end is not None:
-            yield self.end
 
-    def _constraints(self) -> Iterator[Problem]:
-        """Name constraints, RFC 5280 section 6.1.3 (b) and (c), of DNS names, IP addresses and subjects."""
-        for position, authority in enumerate(self.steps):
-            constraints = authority.extension(x509.NameConstraints)
-            if constraints is None or not position:
+def detour(old: Path, path: Path, at: datetime) -> Iterator[Problem]:
+    """What is wrong at `at` (aware) on the way that an old phone goes and not on `path`, with the reason why it goes there."""
+    shared = {step.der for step in path.steps}
+    below = (None, *old.indexes)
+    astray = [
+        (step, index)
+        for step, index, before in zip(old.steps, old.indexes, below, strict=False)
+        if step.der not in shared and index != before
+    ]
+    seen = list(problems(path, at))
+    for problem in problems(old, at):
+        if problem in seen:
+            continue
+        if astray and path.anchor is not None:
+            step, index = astray[0]
+            yield replace(
+                problem,
+                evidence=f"{problem.evidence}; an old phone follows certificate {index} that was sent ({step.text}, issued by "
+                f"{step.issuer_text}) there, although the trusted {path.anchor.subject} ends a shorter way",
+                fix=f"serve the short chain: take certificate {index} ({step.text}, issued by {step.issuer_text}) and what comes after it "
+                "out of the server's chain file",
+            )
+        else:
+            yield problem
+
+
+def _constraints(path: Path) -> Iterator[Problem]:
+    """Name constraints, RFC 5280 section 6.1.3 (b) and (c), of DNS names, IP addresses and subjects."""
+    for position, authority in enumerate(path.steps):
+        constraints = authority.extension(x509.NameConstraints)
+        if constraints is None or not position:
+            continue
+        permitted, excluded = constraints.permitted_subtrees or (), constraints.excluded_subtrees or ()
+        for below in range(position):
+            step = path.steps[below]
+            if below and step.subject == step.issuer:
                 continue
-            permitted, excluded = constraints.permitted_subtrees or (), constraints.excluded_subtrees or ()
-            for below in range(position):
-                step = self.steps[below]
-                if below and step.subject == step.issuer:
+            for name in _constrained_names(step, leaf=not below):
+                inside = [_within(name, subtree) for subtree in permitted if type(subtree) is type(name)]
+                outside = [_within(name, subtree) for subtree in excluded if type(subtree) is type(name)]
+                if None in inside or None in outside:
+                    rule, why = "RFC 5280 4.2.1.10", "cannot be compared with"
+                elif True in outside:
+                    rule, why = "RFC 5280 6.1.3 (c)", "exclude"
+                elif inside and True not in inside:
+                    rule, why = "RFC 5280 6.1.3 (b)", "do not permit"
+                else:
                     continue
-                for name in _constrained_names(step, leaf=not below):
-                    same_kind = [subtree for subtree in permitted if type(subtree) is type(name)]
-                    if any(_within(name, subtree) for subtree in excluded):
-                        rule, why = "RFC 5280 6.1.3 (c)", "excludes"
-                    elif same_kind and not any(_within(name, subtree) for subtree in same_kind):
-                        rule, why = "RFC 5280 6.1.3 (b)", "does not permit"
-                    else:
-                        continue
-                    yield Problem(
-                        ProblemCode.NAME_NOT_PERMITTED,
-                        self.indexes[below],
-                        rule,
-                        f"the name constraints of {authority.text} {why} {entry(name)} in {step.text}",
-                        f"reissue {_whose(below)} with names that the CA may certify, or by another CA",
-                    )
+                yield Problem(
+                    ProblemCode.NAME_NOT_PERMITTED,
+                    path.indexes[below],
+                    rule,
+                    f"the name constraints of {authority.text} {why} {entry(name)} in {step.text}",
+                    f"reissue {_whose(below)} with names that the CA may certify, or by another CA",
+                )
 
 
 def _whose(position: int) -> str:
     return "the CA certificate" if position else "the server's certificate"
-
-
-def _dead_end(
-    current: Parsed,
-    index: int,
-    candidates: Sequence[Parsed],
-    signers: Sequence[object],
-    sent: Sequence[Parsed | None],
-    known: set[bytes],
-    anchors: TrustList,
-) -> Problem:
-    """Why the path ends at `current`, whose issuer's name is that of `candidates`."""
-    issuer = current.issuer_text
-    listed = f"the trust list has {anchors}"
-    if signers:
-        return Problem(
-            ProblemCode.PATH_TOO_LONG,
-            index,
-            "RFC 5280 6.1",
-            f"more than {_LONGEST_PATH} certificates lead nowhere",
-            "correct the server's chain file",
-        )
-    if current.subject == current.issuer and not candidates:
-        if not current.signed_by(current):
-            return _bad_signature(current, index, "itself")
-        if index == 0:
-            return Problem(
-                ProblemCode.SELF_SIGNED,
-                0,
-                "RFC 5280 6.1",
-                f"the server's certificate {current.text} is signed by itself; {listed}",
-                "give the server a certificate from a CA, or trust this very certificate (--ca FILE)",
-            )
-        return Problem(
-            ProblemCode.UNKNOWN_ISSUER,
-            index,
-            "RFC 5280 6.1",
-            f"the server sent the root {current.text}, which is not among the trusted certificates; {listed}",
-            f"if it is the right one, add the CA {current.text} to the trusted certificates (--ca FILE)",
-        )
-    if candidates:
-        wanted = current.extension(x509.AuthorityKeyIdentifier)
-        held = [one.extension(x509.SubjectKeyIdentifier) for one in candidates]
-        if (
-            wanted is not None
-            and wanted.key_identifier is not None
-            and all(one is not None and one.digest != wanted.key_identifier for one in held)
-        ):
-            place = "trusted" if anchors.find(current.certificate.issuer) else "sent"
-            return Problem(
-                ProblemCode.UNKNOWN_ISSUER,
-                index,
-                "RFC 5280 6.1.3 (a)(1)",
-                f"{current.text} was signed by {issuer} with the key {wanted.key_identifier.hex()}; "
-                f"a certificate of the same name but another key is {place}",
-                f"add the CA certificate of {issuer} with this key to the trusted certificates (--ca FILE), or reissue "
-                "the server's certificate with the current CA",
-            )
-        return _bad_signature(current, index, issuer)
-    if locations := _issuer_locations(current):
-        return Problem(
-            ProblemCode.INCOMPLETE_CHAIN,
-            index,
-            "RFC 5246 7.4.2",
-            f"{current.text} was issued by {issuer}, which the server did not send; it is published at {locations[0]}",
-            f"add the intermediate {issuer} to the server's chain file, after its own certificate",
-        )
-    # Something else that was sent leads to an anchor: what is missing lies between.
-    for other in sent:
-        if other is not None and other.der not in known and other.subject != current.issuer:
-            for anchor in anchors.find(other.certificate.issuer)[:_CANDIDATES]:
-                if other.signed_by(Parsed(anchor.der)) and other.subject != other.issuer:
-                    return Problem(
-                        ProblemCode.INCOMPLETE_CHAIN,
-                        index,
-                        "RFC 5246 7.4.2",
-                        f"the server sent {other.text}, which leads to a trusted CA, but not {issuer}, which issued "
-                        f"{current.text}",
-                        f"add the intermediate {issuer} to the server's chain file, between the two",
-                    )
-    return Problem(
-        ProblemCode.UNKNOWN_ISSUER,
-        index,
-        "RFC 5280 6.1",
-        f"{current.text} was issued by {issuer}, which was neither sent nor is trusted; {listed}",
-        f"add the CA {issuer} to the trusted certificates (--ca FILE); if it is an intermediate, add it to the server's "
-        "chain file instead",
-    )
-
-
-def _bad_signature(current: Parsed, index: int, issuer: str) -> Problem:
-    return Problem(
-        ProblemCode.BAD_SIGNATURE,
-        index,
-        "RFC 5280 6.1.3 (a)(1)",
-        f"the signature on {current.text} was not made with the key of {issuer}: it was changed after signing, or signed "
-        "by another CA of the same name",
-        "install the certificate again as the CA issued it, and trust the CA that issued it",
-    )
 
 
 def _validity(step: Parsed, index: int, position: int, at: datetime) -> Iterator[Problem]:
@@ -338,11 +218,16 @@ def _purpose(step: Parsed, index: int, position: int) -> Iterator[Problem]:
     )
 
 
-def _authority(step: Parsed, index: int, intermediates: int) -> Iterator[Problem]:
+def _authority(step: Parsed, index: int, intermediates: int, *, last: bool) -> Iterator[Problem]:
     """Whether a certificate that issued another may do so; `intermediates` counts those below it that are not self-issued."""
     constraints, usage = step.extension(x509.BasicConstraints), step.extension(x509.KeyUsage)
-    old_root = step.certificate.version is x509.Version.v1 and step.subject == step.issuer
-    if (constraints is None and not old_root) or (constraints is not None and not constraints.ca):
+    # OpenSSL takes the last one for a CA also if it is an old root without extensions, or if its key usage alone says so.
+    taken = last and (
+        usage.key_cert_sign
+        if usage is not None
+        else step.certificate.version is x509.Version.v1 and step.subject == step.issuer
+    )
+    if (constraints is None and not taken) or (constraints is not None and not constraints.ca):
         why, rule = "its basic constraints do not say CA", "RFC 5280 6.1.4 (k)"
     elif usage is not None and not usage.key_cert_sign:
         why, rule = "its key usage lacks keyCertSign", "RFC 5280 6.1.4 (n)"
@@ -373,14 +258,17 @@ def _constrained_names(step: Parsed, *, leaf: bool) -> Iterator[x509.GeneralName
     subject = step.certificate.subject
     if subject.rdns:
         yield x509.DirectoryName(subject)
+    for attribute in subject.get_attributes_for_oid(NameOID.EMAIL_ADDRESS):
+        if isinstance(attribute.value, str) and attribute.value.isascii():
+            yield x509.RFC822Name(attribute.value)
     if leaf and not any(isinstance(name, x509.DNSName) for name in step.alternative_names):
         for attribute in subject.get_attributes_for_oid(NameOID.COMMON_NAME):
             if isinstance(attribute.value, str) and "." in (parse_reference(attribute.value).dns or ""):
                 yield x509.DNSName(attribute.value)
 
 
-def _within(name: x509.GeneralName, subtree: x509.GeneralName) -> bool:
-    """Whether a name is in a subtree of its kind, RFC 5280 section 4.2.1.10."""
+def _within(name: x509.GeneralName, subtree: x509.GeneralName) -> bool | None:
+    """Whether a name is in a subtree of its kind, RFC 5280 section 4.2.1.10; None where it has no form to compare."""
     if isinstance(name, x509.DNSName) and isinstance(subtree, x509.DNSName):
         child, parent = name.value.lower(), subtree.value.lower()
         return not parent or child == parent or child.endswith(parent if parent[0] == "." else f".{parent}")
@@ -394,15 +282,23 @@ def _within(name: x509.GeneralName, subtree: x509.GeneralName) -> bool:
     if isinstance(name, x509.DirectoryName) and isinstance(subtree, x509.DirectoryName):
         parent_name = comparable(subtree.value)
         return comparable(name.value)[: len(parent_name)] == parent_name
+    if isinstance(name, x509.RFC822Name) and isinstance(subtree, x509.RFC822Name):
+        local, at, host = name.value.rpartition("@")
+        wanted_local, wanted_at, wanted_host = subtree.value.rpartition("@")
+        if not at:
+            return None
+        return (not wanted_at or not wanted_local or local == wanted_local) and _host_within(host, wanted_host)
+    if isinstance(name, x509.UniformResourceIdentifier) and isinstance(subtree, x509.UniformResourceIdentifier):
+        # A SIP URI has no authority part to compare, as RFC 5280 wants one: so a CA with such constraints can certify none.
+        try:
+            uri = urlsplit(name.value)
+            return _host_within(uri.hostname, subtree.value) if uri.scheme and uri.hostname else None
+        except ValueError:
+            return None
     return False
 
 
-def _issuer_locations(step: Parsed) -> list[str]:
-    """Where the issuer's certificate is published, RFC 5280 section 4.2.2.1."""
-    access = step.extension(x509.AuthorityInformationAccess)
-    return [
-        shown(one.access_location.value)
-        for one in access or ()
-        if one.access_method == AuthorityInformationAccessOID.CA_ISSUERS
-        and isinstance(one.access_location, x509.UniformResourceIdentifier)
-    ]
+def _host_within(host: str, subtree: str) -> bool:
+    """Whether a host is the one of the constraint, or below its domain where that begins with a dot."""
+    host, subtree = host.lower(), subtree.lower()
+    return host.endswith(subtree) and host != subtree if subtree[:1] == "." else host == subtree

@@ -78,6 +78,17 @@ class NameProblem(NamedTuple):
 @lru_cache(maxsize=256)  # a peer's certificates may have 100 KB
 def presented_names(der: bytes) -> PresentedNames:
     """Read the names of a certificate. Raises ValueError where the certificate or its names cannot be read."""
+    try:
+        return _read_names(der)
+    except ValueError:
+        raise
+    except (
+        Exception
+    ) as error:  # the parser has errors of many kinds, such as InvalidVersion, which is none of ValueError
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+
+
+def _read_names(der: bytes) -> PresentedNames:
     certificate = x509.load_der_x509_certificate(der)
     common_names = tuple(
         attribute.value
@@ -88,8 +99,6 @@ def presented_names(der: bytes) -> PresentedNames:
         entries = tuple(certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
     except x509.ExtensionNotFound:
         return PresentedNames(common_names=common_names)
-    except (x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
-        raise ValueError(str(error)) from error
     srvs = tuple(
         # An IA5String of up to 127 octets: tag, length, text.
         entry.value[2:].decode("ascii")
@@ -126,7 +135,7 @@ def rfc2818(presented: PresentedNames, reference: str) -> NameProblem | None:
     An IP address must be an iPAddress entry.
     """
     candidates = presented.dns or presented.common_names[-1:]
-    return _compare(presented, reference, NameRule.RFC2818, "RFC 2818 3.1", candidates, _glob, ips=presented.ips)
+    return _compare(presented, reference, NameRule.RFC2818, "RFC 2818 3.1", candidates, glob, ips=presented.ips)
 
 
 def rfc5922(presented: PresentedNames, reference: str) -> NameProblem | None:
@@ -284,7 +293,7 @@ def _compare(
         name = candidate.lower().removesuffix(".")
         if name == dns or (wildcard is not None and wildcard(name, dns)):
             return None
-        if _glob(name, dns):
+        if glob(name, dns):
             refused = candidate
     if refused is not None:
         code = ProblemCode.WILDCARD_REFUSED
@@ -297,7 +306,7 @@ def _compare(
     return NameProblem(code, section, evidence)
 
 
-def _glob(name: str, wanted: str) -> bool:
+def glob(name: str, wanted: str) -> bool:
     """RFC 2818: `*` is one label, or a part of one of at least one letter; once in a label, and not in the last one."""
     labels, wanted_labels = name.split("."), wanted.split(".")
     if len(labels) != len(wanted_labels) or "*" in labels[-1]:

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any, get_args, get_origin, get_type_hints
 
 from sipsua.errors import BadConfiguration
+from sipsua.trust.ciphers import cipher_list
 from sipsua.trust.crl import CrlList
 from sipsua.trust.identity import Identity
 from sipsua.trust.store import TrustList
@@ -96,6 +97,8 @@ class Policy:
             raise BadConfiguration(
                 f"TLS versions from {self.minimum} to {self.maximum} hold none", fix="give the lower version first"
             )
+        if self.ciphers is not None:
+            cipher_list(self.ciphers, weak=self.dangerous_weak_ciphers, level=0 if self.dangerous_weak_ciphers else 2)
         if self.minimum < TlsVersion.TLS1_2 and not self.dangerous_old_tls:
             raise BadConfiguration(
                 f"{self.minimum} is not safe any more (RFC 8996)",

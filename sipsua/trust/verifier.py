@@ -8,30 +8,25 @@ the answer is a Verdict, never an exception.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from OpenSSL._util import ffi as _ffi
-from OpenSSL._util import lib as _lib
-from OpenSSL.crypto import (
-    FILETYPE_ASN1,
-    X509,
-    Error,
-    X509StoreContext,
-    X509StoreContextError,
-    dump_certificate,
-    load_certificate,
-)
+from OpenSSL import SSL
+from OpenSSL.crypto import FILETYPE_ASN1, X509, Error, dump_certificate, load_certificate
 
 from sipsua.errors import Misuse
-from sipsua.trust.certificate import Parsed, describe
-from sipsua.trust.chain import Path
+from sipsua.trust.certificate import Parsed, describe, parsed
+from sipsua.trust.chain import detour, weaknesses
+from sipsua.trust.chain import problems as chain_problems
 from sipsua.trust.names import advice, check_name, presented_names, shown
-from sipsua.trust.policy import NameRule, Policy
+from sipsua.trust.openssl import CERT_REVOKED, CODES, HOSTNAME_MISMATCH, OCSP_VERIFY_FAILED, covers, explained, word
+from sipsua.trust.path import Path
+from sipsua.trust.policy import NameRule, Policy, Revocation
+from sipsua.trust.revocation import NO_ANSWER, NOT_BELIEVED, revocation, stapled
 from sipsua.trust.store import TrustAnchor, TrustList
 from sipsua.trust.verdict import NAME_PROBLEMS, Problem, ProblemCode, Verdict
 
@@ -42,23 +37,47 @@ AnyCertificate = bytes | x509.Certificate | X509
 class Verification:
     """The verification of one handshake: give `callback` to `Connection.set_verify`, then ask for the `verdict`."""
 
-    __slots__ = ("_at", "_defect", "_depth", "_named", "_refused", "_top", "policy", "reference")
+    __slots__ = (
+        "_answered",
+        "_at",
+        "_defect",
+        "_depth",
+        "_doubted",
+        "_legacy",
+        "_named",
+        "_refused",
+        "_response",
+        "_top",
+        "_unanswered",
+        "policy",
+        "reference",
+        "refusal",
+    )
 
     policy: Policy
     """What counts."""
     reference: str
     """The name that was asked for: a DNS name or an IP address."""
+    refusal: int
+    """The X509_V_ERR_* to set where `callback` said no to a certificate that OpenSSL found good, so that the alert fits."""
 
     def __init__(self, policy: Policy, reference: str, at: datetime | None = None) -> None:
         """`at` (aware) is the time for explaining a refusal; None is the machine's clock, which OpenSSL goes by as well."""
         self.policy = policy
         self.reference = reference
+        self.refusal = HOSTNAME_MISMATCH
         self._at = at
         self._named = False
         self._refused: tuple[int, int] | None = None
         self._defect = ""
         self._depth = -1
         self._top: X509 | None = None
+        self._legacy: Path | None = None
+        self._response: bytes | None = None
+        self._answered = True  # by the staple, where one was asked for
+        # The depths for which no CRL gives an answer, and those for which there is one that does not count.
+        self._unanswered: frozenset[int] = frozenset()
+        self._doubted: frozenset[int] = frozenset()
 
     def callback(self, connection: object, x509: X509, errno: int, depth: int, ok: int) -> bool:
         """Answer OpenSSL's question about one certificate. Never raises: what breaks here is a refusal.
@@ -70,6 +89,8 @@ class Verification:
                 return True
             if not ok or self._refused is not None:
                 if self._refused is None:
+                    if self.policy.crls is not None and self._tolerates(connection, x509, errno, depth):
+                        return True
                     self._refused = errno, depth
                 return False
             if depth > self._depth:
@@ -77,7 +98,9 @@ class Verification:
                 self._depth, self._top = depth, x509
             if depth == 0 and not self._named:
                 if check_name(self.policy.names, dump_certificate(FILETYPE_ASN1, x509), self.reference) is not None:
-                    self._refused = _HOSTNAME_MISMATCH, 0
+                    self._refused = HOSTNAME_MISMATCH, 0
+                    return False
+                if self.policy.legacy_path and not self._follows_old_path(connection):
                     return False
                 self._named = True
             return True
@@ -86,43 +109,120 @@ class Verification:
             self._defect = _words(error)
             return False
 
+    def staple(self, response: bytes, verified: Sequence[AnyCertificate]) -> bool:
+        """Whether the OCSP response that the server stapled is satisfactory (RFC 6066 section 8); b"" where it stapled none.
+
+        To be asked after the chain was accepted, where the policy wants a staple. `verified` is the path that OpenSSL built, leaf first.
+        Never raises.
+        """
+        try:
+            self._response = bytes(response)
+            if self.policy.dangerous_accept_any_certificate or not self.policy.staple:
+                return True
+            path = Path.built([_der(one) for one in verified], (), self.policy.anchors, good=False)
+            problems, self._answered = stapled(path, self._response, self._now())
+            # What the CRLs say of the leaf was heard in the callback.
+            heard = self.policy.crls is not None and 0 not in self._unanswered
+            if problems or not (self._answered or heard or self.policy.revocation is Revocation.SOFT):
+                self._refused = OCSP_VERIFY_FAILED, 0
+        except Exception as error:
+            self._refused = OCSP_VERIFY_FAILED, 0
+            self._defect = _words(error)
+        return self._refused is None
+
     def verdict(
         self, sent: Sequence[AnyCertificate] | None, verified: Sequence[AnyCertificate] | None = None
     ) -> Verdict:
-        """The Verdict of the handshake, which was accepted if all answers of `callback` were yes. Never raises.
+        """The Verdict of the handshake, which was accepted if all answers of `callback` and `staple` were yes. Never raises.
 
         `sent` is what the peer sent, leaf first; `verified` the path that OpenSSL built, where the caller has it at hand.
         """
-        if self._named and self._refused is None:
+        policy = self.policy
+        unasked = policy.staple and self._response is None
+        if self._named and self._refused is None and not unasked:
             ders = tuple(_der(one) for one in sent or ())
-            top = verified[-1] if verified else self._top
-            anchor = self.policy.anchors.anchor(_der(top)) if top is not None else None
-            return _accepted(str(self.policy), self.reference, ders, anchor)
-        verdict = judge(sent or (), policy=self.policy, reference=self.reference, at=self._at or datetime.now(UTC))
-        if self.policy.dangerous_accept_any_certificate:
+            built = tuple(_der(one) for one in verified or ())
+            top = built[-1] if built else _der(self._top) if self._top is not None else b""
+            anchor = policy.anchors.anchor(top) or policy.anchors.anchor(ders[0] if ders else b"")
+            legacy = self._legacy
+            if legacy is not None:
+                built, anchor = tuple(step.der for step in legacy.steps), legacy.anchor
+            settled = (str(policy), self.reference, ders, anchor, built, policy.dangerous_weak_ciphers, self._at)
+            verdict = _accepted(*settled, ())
+            if self._unanswered or not self._answered:
+                verdict = _accepted(*settled, self._lenient(verdict, ders))
+            return verdict
+        verdict = judge(sent or (), policy=policy, reference=self.reference, at=self._now(), staple=self._response)
+        if policy.dangerous_accept_any_certificate:
             return verdict
         problems = verdict.problems
         if self._defect:
             problems += (_malformed(0, f"the certificate cannot be judged: {self._defect}"),)
         elif self._refused is None:
-            problems += (_malformed(0, "the handshake ended before the certificate was verified"),)
+            what = "asked for its staple" if self._named else "verified"
+            problems += (_malformed(0, f"the handshake ended before the certificate was {what}"),)
         elif not problems or (
-            self._refused[0] != _HOSTNAME_MISMATCH and all(problem.code in NAME_PROBLEMS for problem in problems)
+            self._refused[0] != HOSTNAME_MISMATCH and all(problem.code in NAME_PROBLEMS for problem in problems)
         ):
             # OpenSSL saw a fault that is not to be seen now, such as a validity that began in between.
-            problems += (_explained(*self._refused, [_der(one) for one in sent or ()]),)
+            problems += (explained(*self._refused, [_der(one) for one in sent or ()]),)
         return replace(verdict, accepted=False, verified=False, problems=problems)
 
+    def _now(self) -> datetime:
+        return self._at or datetime.now(UTC)
 
-def judge(chain: Sequence[AnyCertificate], *, policy: Policy, reference: str, at: datetime) -> Verdict:
+    def _tolerates(self, connection: object, x509: X509, errno: int, depth: int) -> bool:
+        """Whether a certificate on which no CRL gives an answer may pass for now."""
+        if errno == CERT_REVOKED:
+            # OpenSSL goes on with a CRL that does not count, and finds in it what nobody can vouch for.
+            return depth in self._doubted
+        if errno not in NO_ANSWER:
+            return False
+        if errno in NOT_BELIEVED:
+            self._doubted |= {depth}
+        anchors = self.policy.anchors
+        if anchors.anchor(_der(x509)) is not None:
+            return True
+        self._unanswered |= {depth}
+        if self.policy.revocation is Revocation.SOFT or (depth == 0 and self.policy.staple):
+            return True
+        # What was sent above a leaf that is trusted for its own sake has no part in its path.
+        sent = connection.get_peer_cert_chain() if isinstance(connection, SSL.Connection) else None
+        return anchors.anchor(_der(sent[0])) is not None if sent else False
+
+    def _follows_old_path(self, connection: object) -> bool:
+        """Whether the chain as sent leads to an anchor, and all on the way is good."""
+        sent = connection.get_peer_cert_chain() if isinstance(connection, SSL.Connection) else None
+        at = self._now().replace(microsecond=0)
+        path = Path.as_sent([_parsed(_der(one)) for one in sent or ()], self.policy.anchors)
+        problem = next(chain_problems(path, at), None)
+        if problem is None:
+            self._legacy = path
+            return True
+        self.refusal = next(errno for errno, code in CODES.items() if code is _COARSER.get(problem.code, problem.code))
+        self._refused = self.refusal, problem.index
+        return False
+
+    def _lenient(self, verdict: Verdict, ders: Sequence[bytes]) -> tuple[Problem, ...]:
+        if not verdict.path:
+            return ()
+        path = Path.built([one.der for one in verdict.path], [_parsed(der) for der in ders], self.policy.anchors)
+        return revocation(path, self.policy, self._now().replace(microsecond=0), self._response).warnings
+
+
+def judge(
+    chain: Sequence[AnyCertificate], *, policy: Policy, reference: str, at: datetime, staple: bytes | None = None
+) -> Verdict:
     """Judge a chain (leaf first, as a server sends it) offline: the Verdict that a handshake at `at` (aware) would have.
 
-    Never raises for what is in the chain. Raises Misuse if `at` has no time zone.
+    `staple` is the OCSP response that came with it, b"" where none did, None where that is not known; it counts where the policy asks
+    for one. Never raises for what is in chain and staple. Raises Misuse if `at` has no time zone.
     """
     if at.tzinfo is None:
         raise Misuse("the time to judge at has no time zone", fix="give an aware datetime, such as datetime.now(UTC)")
     ders = tuple(_der(one) for one in chain)
-    anchor, problems = _judge_chain(ders, policy.anchors, at.replace(microsecond=0))  # certificates know whole seconds
+    findings = _judge_chain(ders, policy, at.replace(microsecond=0), staple)  # certificates know whole seconds
+    problems, path, anchor = findings.problems, findings.path, findings.anchor
     if ders and not any(one.code is ProblemCode.MALFORMED and one.index == 0 for one in problems):
         problems += _judge_name(ders[0], policy.names, reference)
     any_certificate = policy.dangerous_accept_any_certificate
@@ -135,29 +235,75 @@ def judge(chain: Sequence[AnyCertificate], *, policy: Policy, reference: str, at
         anchor=anchor.subject if anchor is not None else None,
         anchor_list=anchor.origin if anchor is not None else None,
         problems=tuple(problems),
+        warnings=tuple(findings.warnings),
+        path=tuple(describe(step.der) for step in path.steps) if path is not None else (),
     )
 
 
 @lru_cache(maxsize=256)  # a chain may have 100 KB
-def _accepted(policy: str, reference: str, ders: tuple[bytes, ...], anchor: TrustAnchor | None) -> Verdict:
-    """The Verdict of an accepted handshake: one object for all phones that saw the same."""
+def _accepted(
+    policy: str,
+    reference: str,
+    ders: tuple[bytes, ...],
+    anchor: TrustAnchor | None,
+    built: tuple[bytes, ...],
+    weak: bool,
+    at: datetime | None,
+    lenient: tuple[Problem, ...],
+) -> Verdict:
+    """The Verdict of an accepted handshake: one object for all phones that saw the same.
+
+    `built` is the path where it is known; otherwise OpenSSL builds it again, to this anchor. No argument holds a trust list.
+    """
+    warnings: list[Problem] = []
+    problems: list[Problem] = []
+    path: Path | None = None
+    try:
+        anchors = TrustList((anchor,) if anchor is not None else ())
+        if not built:
+            chain = [load_certificate(FILETYPE_ASN1, der) for der in ders]
+            built = word(chain, anchors, at or datetime.now(UTC)).path
+        sent = [_parsed(der) for der in ders]
+        path = Path.built(built, sent, anchors)
+        warnings += path.warnings(sent)
+        # A policy of old TLS versions lowers OpenSSL's level for the sake of their signatures, and does not mean the certificates.
+        (warnings if weak else problems).extend(weaknesses(path))
+    except Exception:  # what our parser does not take, and OpenSSL took: then there is no more to say of it
+        path = None
     return Verdict(
-        accepted=True,
-        verified=True,
+        accepted=not problems,
+        verified=not problems,
         policy=policy,
         reference=reference,
         chain=tuple(describe(der) for der in ders),
         anchor=anchor.subject if anchor is not None else None,
         anchor_list=anchor.origin if anchor is not None else None,
+        problems=tuple(problems),
+        warnings=(*warnings, *lenient),
+        path=tuple(describe(step.der) for step in path.steps) if path is not None else (),
     )
 
 
-def _judge_chain(ders: Sequence[bytes], anchors: TrustList, at: datetime) -> tuple[TrustAnchor | None, list[Problem]]:
-    """OpenSSL's yes or no; after a no, and for what is too weak, our own look at the path."""
+@dataclass(slots=True)
+class _Findings:
+    """What is known of a chain."""
+
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
+    path: Path | None = None
+
+    @property
+    def anchor(self) -> TrustAnchor | None:
+        return self.path.anchor if self.path is not None else None
+
+
+def _judge_chain(ders: Sequence[bytes], policy: Policy, at: datetime, staple: bytes | None) -> _Findings:
+    """OpenSSL's yes or no, then our own look at the path, and at who has called back what is on it."""
+    found = _Findings()
     if not ders:
-        return None, [_malformed(0, "the server sent no certificate")]
+        found.problems.append(_malformed(0, "the server sent no certificate"))
+        return found
     certificates: list[X509] = []
-    problems: list[Problem] = []
     for index, der in enumerate(ders):
         try:
             certificate = load_certificate(FILETYPE_ASN1, der)
@@ -165,27 +311,35 @@ def _judge_chain(ders: Sequence[bytes], anchors: TrustList, at: datetime) -> tup
                 raise ValueError("octets after the certificate, or not DER")
             certificates.append(certificate)
         except (Error, ValueError):
-            problems.append(_malformed(index, f"certificate {index} of the chain is no X.509 certificate in DER"))
-    if problems and problems[0].index == 0:
-        return None, problems
-    anchor, refusal = None, None
+            found.problems.append(_malformed(index, f"certificate {index} of the chain is no X.509 certificate in DER"))
+    if found.problems and found.problems[0].index == 0:
+        return found
+    said = word(certificates, policy.anchors, at)
     # `cryptography` and OpenSSL read the same bytes with different eyes, and ours may not follow where OpenSSL's did.
     try:
-        try:
-            verified = X509StoreContext(anchors.store_at(at), certificates[0], certificates[1:]).get_verified_chain()
-            path = Path.verified([_der(one) for one in verified], ders, anchors)
-        except X509StoreContextError as error:
-            refusal = _explained(error.errors[0], error.errors[1], ders)
-            path = Path.walk([_parsed(der) for der in ders], anchors, at)
-            if found := list(path.problems(at)):
-                refusal = None
-                problems += found
-        anchor = path.anchor
-        problems += path.weaknesses()
+        sent = [_parsed(der) for der in ders]
+        found.path = path = Path.built(said.path, sent, policy.anchors, good=said.accepted)
+        if not said.accepted:
+            found.problems += chain_problems(path, at)
+        weak = list(weaknesses(path))
+        if policy.dangerous_weak_ciphers:
+            found.warnings += weak
+        else:
+            found.problems += weak
+        whole = path if not said.accepted else Path.built(said.path, sent, policy.anchors, good=False)
+        called_back = revocation(whole, policy, at, staple)
+        found.problems += called_back.problems
+        if policy.legacy_path:
+            old = Path.as_sent(sent, policy.anchors)
+            found.problems += detour(old, path, at)
+            found.path = old
+        found.warnings = [*found.path.warnings(sent), *found.warnings, *called_back.warnings]
     except Exception as error:
-        if refusal is None:
-            refusal = _malformed(0, f"a certificate of the chain cannot be read: {_words(error)}")
-    return anchor, problems if refusal is None else [*problems, refusal]
+        if said.accepted:
+            found.problems.append(_malformed(0, f"a certificate of the chain cannot be read: {_words(error)}"))
+    if not said.accepted and not covers({one.code for one in found.problems}, said.error):
+        found.problems.append(explained(said.error, said.depth, ders))
+    return found
 
 
 def _judge_name(der: bytes, rule: NameRule, reference: str) -> list[Problem]:
@@ -209,7 +363,7 @@ def _der(certificate: AnyCertificate) -> bytes:
 
 def _parsed(der: bytes) -> Parsed | None:
     try:
-        return Parsed(der)
+        return parsed(der)
     except Exception:
         return None
 
@@ -228,124 +382,5 @@ def _malformed(index: int, evidence: str) -> Problem:
     )
 
 
-def _explained(errno: int, depth: int, ders: Sequence[bytes]) -> Problem:
-    """A refusal in OpenSSL's own words, for what our own look did not find."""
-    index = max(0, min(depth, len(ders) - 1))
-    whose = describe(ders[index]).subject if ders else "the chain"
-    words = _ffi.string(_lib.X509_verify_cert_error_string(errno)).decode("utf-8", "replace")
-    return Problem(
-        OPENSSL_CODES.get(errno, ProblemCode.MALFORMED),
-        index,
-        "RFC 5280 6.1",
-        f"OpenSSL refuses {whose}: {words} (error {errno})",
-        "look at this certificate with `openssl x509 -text`, and have it issued again without this fault",
-    )
-
-
-_HOSTNAME_MISMATCH = 62
-
-OPENSSL_CODES: Mapping[int, ProblemCode] = {
-    1: ProblemCode.MALFORMED,
-    2: ProblemCode.UNKNOWN_ISSUER,
-    3: ProblemCode.REVOCATION_UNKNOWN,
-    4: ProblemCode.BAD_SIGNATURE,
-    5: ProblemCode.REVOCATION_UNKNOWN,
-    6: ProblemCode.MALFORMED,
-    7: ProblemCode.BAD_SIGNATURE,
-    8: ProblemCode.REVOCATION_UNKNOWN,
-    9: ProblemCode.NOT_YET_VALID,
-    10: ProblemCode.EXPIRED,
-    11: ProblemCode.REVOCATION_UNKNOWN,
-    12: ProblemCode.REVOCATION_UNKNOWN,
-    13: ProblemCode.MALFORMED,
-    14: ProblemCode.MALFORMED,
-    15: ProblemCode.REVOCATION_UNKNOWN,
-    16: ProblemCode.REVOCATION_UNKNOWN,
-    17: ProblemCode.MALFORMED,
-    18: ProblemCode.SELF_SIGNED,
-    19: ProblemCode.UNKNOWN_ISSUER,
-    20: ProblemCode.UNKNOWN_ISSUER,
-    21: ProblemCode.UNKNOWN_ISSUER,
-    22: ProblemCode.PATH_TOO_LONG,
-    23: ProblemCode.REVOKED,
-    24: ProblemCode.MALFORMED,
-    25: ProblemCode.PATH_TOO_LONG,
-    26: ProblemCode.WRONG_PURPOSE,
-    27: ProblemCode.UNKNOWN_ISSUER,
-    28: ProblemCode.WRONG_PURPOSE,
-    29: ProblemCode.UNKNOWN_ISSUER,
-    30: ProblemCode.UNKNOWN_ISSUER,
-    31: ProblemCode.UNKNOWN_ISSUER,
-    32: ProblemCode.NOT_A_CA,
-    33: ProblemCode.REVOCATION_UNKNOWN,
-    34: ProblemCode.UNKNOWN_CRITICAL_EXTENSION,
-    35: ProblemCode.REVOCATION_UNKNOWN,
-    36: ProblemCode.REVOCATION_UNKNOWN,
-    37: ProblemCode.WRONG_PURPOSE,
-    38: ProblemCode.PATH_TOO_LONG,
-    39: ProblemCode.WRONG_PURPOSE,
-    40: ProblemCode.WRONG_PURPOSE,
-    41: ProblemCode.MALFORMED,
-    42: ProblemCode.MALFORMED,
-    43: ProblemCode.WRONG_PURPOSE,
-    44: ProblemCode.REVOCATION_UNKNOWN,
-    45: ProblemCode.MALFORMED,
-    46: ProblemCode.NAME_NOT_PERMITTED,
-    47: ProblemCode.NAME_NOT_PERMITTED,
-    48: ProblemCode.NAME_NOT_PERMITTED,
-    49: ProblemCode.NAME_NOT_PERMITTED,
-    50: ProblemCode.MALFORMED,
-    51: ProblemCode.NAME_NOT_PERMITTED,
-    52: ProblemCode.NAME_NOT_PERMITTED,
-    53: ProblemCode.NAME_NOT_PERMITTED,
-    54: ProblemCode.REVOCATION_UNKNOWN,
-    55: ProblemCode.UNKNOWN_ISSUER,
-    56: ProblemCode.MALFORMED,
-    57: ProblemCode.WEAK_KEY,
-    58: ProblemCode.WEAK_KEY,
-    59: ProblemCode.WEAK_SIGNATURE,
-    60: ProblemCode.WEAK_KEY,
-    61: ProblemCode.WEAK_KEY,
-    62: ProblemCode.NAME_MISMATCH,
-    63: ProblemCode.NAME_MISMATCH,
-    64: ProblemCode.NAME_MISMATCH,
-    65: ProblemCode.UNKNOWN_ISSUER,
-    66: ProblemCode.WEAK_KEY,
-    67: ProblemCode.WEAK_KEY,
-    68: ProblemCode.WEAK_SIGNATURE,
-    69: ProblemCode.MALFORMED,
-    70: ProblemCode.UNKNOWN_ISSUER,
-    71: ProblemCode.MALFORMED,
-    72: ProblemCode.NAME_NOT_PERMITTED,
-    73: ProblemCode.REVOCATION_UNKNOWN,
-    74: ProblemCode.REVOCATION_UNKNOWN,
-    75: ProblemCode.REVOCATION_UNKNOWN,
-    76: ProblemCode.MALFORMED,
-    77: ProblemCode.BAD_SIGNATURE,
-    78: ProblemCode.BAD_SIGNATURE,
-    79: ProblemCode.NOT_A_CA,
-    80: ProblemCode.NOT_A_CA,
-    81: ProblemCode.NOT_A_CA,
-    82: ProblemCode.NOT_A_CA,
-    83: ProblemCode.MALFORMED,
-    84: ProblemCode.MALFORMED,
-    85: ProblemCode.MALFORMED,
-    86: ProblemCode.MALFORMED,
-    87: ProblemCode.MALFORMED,
-    88: ProblemCode.MALFORMED,
-    89: ProblemCode.MALFORMED,
-    90: ProblemCode.MALFORMED,
-    91: ProblemCode.MALFORMED,
-    92: ProblemCode.NOT_A_CA,
-    93: ProblemCode.MALFORMED,
-    94: ProblemCode.MALFORMED,
-    95: ProblemCode.UNKNOWN_ISSUER,
-    96: ProblemCode.REVOCATION_UNKNOWN,
-    97: ProblemCode.REVOCATION_UNKNOWN,
-    98: ProblemCode.REVOCATION_UNKNOWN,
-    99: ProblemCode.REVOCATION_UNKNOWN,
-    100: ProblemCode.REVOCATION_UNKNOWN,
-    102: ProblemCode.MALFORMED,
-    103: ProblemCode.MALFORMED,
-}
-"""What each X509_V_ERR_* of OpenSSL 4.0 means here (`openssl/x509_vfy.h`; 101 is not in use)."""
+_COARSER = {ProblemCode.INCOMPLETE_CHAIN: ProblemCode.UNKNOWN_ISSUER}
+"""Codes that OpenSSL has no error for."""

@@ -23,6 +23,7 @@ from sipsua.errors import BadConfiguration, Lost, Misuse, NoAnswer
 from sipsua.events import Event, Lock, Registered, RegistrationFailed, Unregistered, Verdict
 from sipsua.net.connect import Connector
 from sipsua.net.line import Line
+from sipsua.net.listen import Listener
 
 MAX_UNHEARD = 10_000
 """Events that wait for a reader of `events()`: days of a phone's life. Who reads no more of them loses the oldest."""
@@ -34,15 +35,24 @@ class UserAgent:
     The methods may be called side by side: they wait for the same events, and what one of them ends is told to the others.
     """
 
-    def __init__(self, config: AccountConfig, *, connector: Connector | None = None, steps: bool = False) -> None:
-        """`connector` paces its phones and lets them share flows; one serves all of a loop by default. `steps` adds the messages of
-        each handshake to the events. Raises BadConfiguration for what is no AccountConfig."""
+    def __init__(
+        self,
+        config: AccountConfig,
+        *,
+        connector: Connector | None = None,
+        listener: Listener | None = None,
+        steps: bool = False,
+    ) -> None:
+        """`connector` paces its phones and lets them share flows; one serves all of a loop by default. `listener` is where the phone
+        takes connections, entered before and left after it: the Contact names its port, and requests that come there are answered.
+        `steps` adds the messages of each handshake to the events. Raises BadConfiguration for what is no AccountConfig."""
         if not isinstance(config, AccountConfig):
             raise BadConfiguration(
                 f"a user agent cannot be made of type {type(config).__name__}", fix="give it an AccountConfig"
             )
         self.config = config
         self._connector = connector
+        self._listener = listener
         self._steps = steps
         self._line: Line | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -55,7 +65,8 @@ class UserAgent:
         if self._line is not None:
             raise Misuse("this user agent was entered before", fix="make a new one for each `async with`")
         self._loop = asyncio.get_running_loop()
-        self._line = Line(self.config, self._connector or _shared_connector(), self._take, steps=self._steps)
+        connector = self._connector or _shared_connector()
+        self._line = Line(self.config, connector, self._take, listener=self._listener, steps=self._steps)
         return self
 
     async def __aexit__(

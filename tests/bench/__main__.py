@@ -14,6 +14,7 @@ from tests.bench.table import show
 BENCHES = {
     "codec": "parse and type one message; the SIP part of a refresh",
     "fresh": "client CPU of a fresh phone, against openssl s_time and a plain asyncio ssl client",
+    "trust": "what verifying adds to the client's half of a handshake",
     "refresh": "CPU of a refresh on an open flow, split into TLS, SIP and loop",
     "idle": "memory of an idle registered phone",
     "fleet": "5,000 phones registered, refreshed and unregistered in one process",

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 import sipsua
+from sipsua.testing.bad_servers import CASES, BadServer
 from sipsua.testing.pbx_process import PbxProcess
 from sipsua.testing.pki import CertificateAuthority
 from tests.cli.conftest import PASSWORD
-from tests.interop.broken_servers import tls_then_garbage
 
 SIPSUA = str(Path(sys.executable).with_name("sipsua"))
 
@@ -119,14 +119,10 @@ def test_server_that_ends_while_we_are_registered_is_told_and_decides_the_exit_c
     assert "; not registered again within --keep of 1.5 s, the next attempt was to come " in err
 
 
-def test_server_that_sends_garbage_after_the_handshake_is_18(
-    authority: CertificateAuthority, ca: Path, tmp_path: Path
-) -> None:
-    with tls_then_garbage(authority.issue("127.0.0.1").write(tmp_path)) as server:
-        uri = f"sips:1000@127.0.0.1:{server.port}"
-        done = subprocess.run(
-            [SIPSUA, "register", uri, "--ca", str(ca), "--json"], capture_output=True, text=True, check=False
-        )
+def test_server_that_sends_garbage_after_the_handshake_is_18(tmp_path: Path) -> None:
+    with BadServer(CASES["tls-then-garbage"]) as server:
+        command = [SIPSUA, "register", server.uri(), "--ca", str(server.write(tmp_path).ca), "--json"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 18
     assert json.loads(done.stdout)["error"]["code"] == "flow_lost"
     what, fix = done.stderr.splitlines()[-2:]

@@ -24,10 +24,10 @@ import tests.interop.kamailio
 from sipsua.phone.factory import Factory
 from sipsua.phone.flash import Flash
 from sipsua.phone.settings import Settings
-from sipsua.testing.pki import CertificateAuthority, IssuedFiles
+from sipsua.testing.bad_case import Setup
+from sipsua.testing.bad_servers import CASES, BadServer
+from sipsua.testing.pki import CertificateAuthority
 from sipsua.trust.manufacturer import GENERIC_NAME
-from tests.interop import broken_servers
-from tests.interop.broken_servers import BrokenServer
 from tests.interop.kamailio import Binding, Kamailio
 
 pytestmark = pytest.mark.interop
@@ -146,7 +146,7 @@ def registrar(kamailio: Callable[..., Kamailio]) -> Callable[..., Kamailio]:
     return partial(kamailio, users={"1000": PASSWORD})
 
 
-def sips(pbx: Kamailio | BrokenServer, user: str = "1000", host: str = "127.0.0.1") -> str:
+def sips(pbx: Kamailio | BadServer, user: str = "1000", host: str = "127.0.0.1") -> str:
     return f"sips:{user}@{host}:{pbx.port}"
 
 
@@ -334,7 +334,7 @@ def test_interrupted_phone_takes_its_binding_away(registrar: Callable[..., Kamai
 
 
 def test_phone_interrupted_in_mid_handshake_ends_at_once(start: Start) -> None:
-    with broken_servers.silent() as server:
+    with BadServer(CASES["silence"]) as server:
         command = start(sips(server))
         assert eventually(lambda: server.visits and server.visits[0].received)
         command.interrupt()
@@ -510,37 +510,40 @@ def test_nothing_there_is_13(start: Start) -> None:
 
 
 def test_broken_server_is_told_and_nothing_hangs(
-    start: Start, server_files: IssuedFiles, subtests: pytest.Subtests
+    start: Start, authority: CertificateAuthority, subtests: pytest.Subtests
 ) -> None:
-    files = server_files
+    setup = Setup(leaf=authority.issue("127.0.0.1"), anchors=(authority.certificate,), reference="127.0.0.1")
     late = "did not finish the TLS handshake within"
     hung = {"refused", "negotiating"}  # on a busy machine --timeout may strike before the handshake's own limit
-    table: list[tuple[str, BrokenServer, float, set[int], str, set[str]]] = [
-        # name, server, --timeout, exit codes, words of the cause, the padlock at the end
+    rows: list[tuple[str, float, set[int], str, set[str]]] = [
+        # name, --timeout, exit codes, words of the cause, the padlock at the end
         # first those that take their time
-        ("TLS, silence", broken_servers.tls_then_silence(files), 3, {16}, "did not answer REGISTER", {"locked"}),
-        ("silent", broken_servers.silent(), 2, {12}, late, hung),
-        ("stops", broken_servers.stops_in_handshake(files), 2, {12}, late, hung),
-        ("an octet a second", broken_servers.one_octet_at_a_time(files), 2, {12}, late, hung),
-        ("plain SIP", broken_servers.plain_sip(), 20, {12}, "does not speak TLS on this port but SIP", {"refused"}),
-        ("plain HTTP", broken_servers.plain_http(), 20, {12}, "does not speak TLS on this port but HTTP", {"refused"}),
-        ("closes", broken_servers.closes_at_once(), 20, {12}, "instead of beginning a TLS handshake", {"refused"}),
+        ("tls-then-silence", 3, {16}, "did not answer REGISTER", {"locked"}),
+        ("silence", 2, {12}, late, hung),
+        ("silence-after-server-hello", 2, {12}, late, hung),
+        ("one-octet-a-second", 2, {12}, late, hung),
+        ("plain-sip", 20, {12}, "does not speak TLS on this port but SIP", {"refused"}),
+        ("plain-http", 20, {12}, "does not speak TLS on this port but HTTP", {"refused"}),
+        ("close-at-accept", 20, {12}, "instead of beginning a TLS handshake", {"refused"}),
         # The reset may come before connect() has returned; then there was no connection.
-        ("resets", broken_servers.resets_at_accept(), 20, {12, 13}, "reset", {"refused", "open"}),
-        ("resets later", broken_servers.resets_after_client_hello(), 20, {12}, "reset the connection", {"refused"}),
-        ("garbage", broken_servers.tls_then_garbage(files), 20, {18}, "this is not SIP", {"open"}),
-        ("broken record", broken_servers.tls_then_broken_record(files), 20, {18}, "is no TLS record", {"open"}),
-        ("close_notify", broken_servers.tls_then_close(files), 20, {18}, "closed the flow", {"open"}),
-        ("FIN", broken_servers.tls_then_close(files, notify=False), 20, {18}, "without a word in TLS", {"open"}),
+        ("reset-at-accept", 20, {12, 13}, "reset", {"refused", "open"}),
+        ("reset-after-client-hello", 20, {12}, "reset the connection", {"refused"}),
+        ("tls-then-garbage", 20, {18}, "this is not SIP", {"open"}),
+        ("tls-then-broken-record", 20, {18}, "is no TLS record", {"open"}),
+        ("tls-then-close", 20, {18}, "closed the flow", {"open"}),
+        ("tls-then-fin", 20, {18}, "without a word in TLS", {"open"}),
     ]
+    servers = [BadServer(CASES[name], setup=setup) for name, *_ in rows]
     kinds = {12: "handshake_failed", 13: "unreachable", 16: "no_answer", 18: "flow_lost"}
     with ExitStack() as stack:
-        for _, server, *_ in table:
+        for server in servers:
             stack.enter_context(server)
-        commands = [start(sips(server), timeout=timeout) for _, server, timeout, *_ in table]
+        commands = [
+            start(sips(server), timeout=timeout) for server, (_, timeout, *_) in zip(servers, rows, strict=True)
+        ]
         for command in commands:
             command.end()
-    for (name, server, _, codes, words, locks), command in zip(table, commands, strict=True):
+    for (name, _, codes, words, locks), server, command in zip(rows, servers, commands, strict=True):
         with subtests.test(name):
             assert command.code in codes, command.err
             report = command.report

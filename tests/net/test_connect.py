@@ -69,6 +69,20 @@ def unused_port() -> int:
 
 
 @pytest.mark.asyncio
+async def test_given_addresses_are_tried_in_place_of_the_names(tmp_path: Path) -> None:
+    rider = Recorder()
+    async with serving(tmp_path, name="sip.invalid") as peer:
+        target = Target("sip.invalid", peer.port)
+        flow = await Connector().open(rider, target, peer.policy, LIMITS, addresses=["127.0.0.9", "127.0.0.1"])
+        assert rider.told == ["negotiating", "opened"]
+        assert flow.peer == f"127.0.0.1:{peer.port}"
+        assert flow.pipe.verdict is not None
+        assert flow.pipe.verdict.reference == "sip.invalid"
+        flow.close()
+        await flow.wait_closed()
+
+
+@pytest.mark.asyncio
 async def test_open_tells_negotiating_then_opened_and_measures_each_step(tmp_path: Path) -> None:
     rider = Recorder()
     async with serving(tmp_path) as peer:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from cryptography.hazmat.bindings.openssl.binding import Binding
+from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from OpenSSL import SSL
@@ -334,6 +335,18 @@ def test_any_certificate_is_accepted_where_the_policy_says_so_and_the_problems_a
     assert verdict is not None
     assert (verdict.accepted, verdict.verified) == (True, False)
     assert code in {problem.code for problem in verdict.problems}
+
+
+@versions
+@pytest.mark.parametrize("anchors", [TRUST, TrustList.empty()], ids=["accepted", "refused"])
+@pytest.mark.parametrize("clients", [None, TRUST], ids=["open to all", "demands a certificate"])
+def test_chain_as_sent_is_known_whatever_became_of_the_handshake(
+    version: TlsVersion, anchors: TrustList, clients: TrustList | None
+) -> None:
+    pair = Pair(TlsPipe.client(policy(version, anchors=anchors), NAME), serve(clients=clients))
+    assert pair.client.chain == tuple(
+        one.public_bytes(Encoding.DER) for one in (SERVER.certificate, ISSUER.certificate)
+    )
 
 
 @versions

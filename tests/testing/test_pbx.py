@@ -122,7 +122,7 @@ def options(name: str = "a") -> bytes:
 # Registering
 
 
-@pytest.mark.parametrize("version", list(TlsVersion))
+@pytest.mark.parametrize("version", [TlsVersion.TLS1_2, TlsVersion.TLS1_3], ids=str)
 async def test_a_phone_registers_refreshes_and_unregisters(version: TlsVersion) -> None:
     async with PocketPbx({"1000": "secret"}, minimum=version, maximum=version) as pbx:
         client = await Client(pbx).connect()

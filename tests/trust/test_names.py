@@ -243,3 +243,10 @@ def test_no_rule_raises_whatever_the_names(reference: str, dns: list[str], uris:
 
 def test_all_rules_are_functions_of_their_own() -> None:
     assert list(NAME_RULES.values()) == [rfc2818, rfc5922, rfc6125, rfc9525]
+
+
+def test_version_that_is_none_is_a_value_error() -> None:
+    """The parser's InvalidVersion is no ValueError."""
+    der = certificate(WANTED).replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x07", 1)
+    with pytest.raises(ValueError, match="InvalidVersion"):
+        presented_names(der)

@@ -15,15 +15,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from OpenSSL import SSL
 from OpenSSL._util import ffi, lib
-from OpenSSL.crypto import X509, X509StoreContextError
+from OpenSSL.crypto import X509
 
 from sipsua.errors import Misuse
 from sipsua.testing.pki import CertificateAuthority, Issued, extension, self_signed
 from sipsua.trust import verifier
+from sipsua.trust.openssl import CODES as OPENSSL_CODES
+from sipsua.trust.openssl import Word
 from sipsua.trust.policy import NameRule, Policy
 from sipsua.trust.store import TrustList
 from sipsua.trust.verdict import Problem, ProblemCode, Verdict
-from sipsua.trust.verifier import OPENSSL_CODES, Verification, judge
+from sipsua.trust.verifier import Verification, judge
 
 NOW = datetime.now(UTC)
 DAY = timedelta(days=1)
@@ -551,15 +553,10 @@ def test_every_error_of_openssl_has_a_code() -> None:
 
 @pytest.mark.parametrize("errno", OPENSSL_CODES)
 def test_error_of_openssl_that_we_do_not_see_is_still_explained(errno: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Refusing:
-        def __init__(self, *arguments: object) -> None:
-            pass
-
-        def get_verified_chain(self) -> list[X509]:
-            raise X509StoreContextError("refused", [errno, 0, "refused"], X509())
-
-    monkeypatch.setattr(verifier, "X509StoreContext", Refusing)
-    assert only(offline(through(ROOT), Policy(anchors=ROOTS))).code is OPENSSL_CODES[errno]
+    issued = through(ROOT)
+    built = tuple(one.public_bytes(Encoding.DER) for one in (issued.certificate, ROOT.certificate))
+    monkeypatch.setattr(verifier, "word", lambda *arguments: Word(built, errno))
+    assert only(offline(issued, Policy(anchors=ROOTS))).code is OPENSSL_CODES[errno]
 
 
 LEAF_DER = through(INTERMEDIATE).certificate.public_bytes(Encoding.DER)
