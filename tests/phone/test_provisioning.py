@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from sipsua.errors import BadConfiguration
+from sipsua.phone.device import Device
 from sipsua.phone.flash import Flash
 from sipsua.phone.provisioning import Provisioned, provision
 from sipsua.phone.reset import SERVER_CERTIFICATE
@@ -79,6 +81,26 @@ def test_the_server_certificate_is_deleted(load: Callable[..., Provisioned], fla
     flash.write("device/unique.pem", b"certificate and key")
     assert load("static.server_certificates.delete = http://localhost/all").refused == ()
     assert flash.names("device") == ["device/unique.pem"]
+
+
+def test_the_server_certificate_is_loaded_and_the_last_one_counts(
+    load: Callable[..., Provisioned], flash: Flash, tmp_path: Path
+) -> None:
+    end = datetime.now(UTC) - timedelta(days=2)
+    old = ROOTS[0].issue(common_name="desk 6", not_before=end - timedelta(days=9), not_after=end)
+    new = ROOTS[0].issue(common_name="desk 7")
+    (tmp_path / "old.pem").write_bytes(old.chain_pem + old.key_pem)
+    (tmp_path / "new.cer").write_bytes(new.chain_pem + new.key_pem)
+    (tmp_path / "bare.pem").write_bytes(new.chain_pem)
+    lines = ["static.server_certificates.url = old.pem", "server_certificates.url = new.cer"]
+    done = load(*lines, "static.server_certificates.url = bare.pem", "static.security.dev_cert = 1")
+    assert done.warnings == (f"the server certificate CN=desk 6: it expired on {end:%Y-%m-%d}",)
+    assert [error.what.partition(": ")[2] for error in done.refused] == [
+        f"{tmp_path / 'bare.pem'} holds a certificate without its private key"
+    ]
+    assert Device(flash).shown(done.settings.dev_cert).certificate.subject == "CN=desk 7"
+    assert load(lines[0], "static.server_certificates.delete = http://localhost/all").refused == ()
+    assert Device(flash).shown(1).certificate.subject == "CN=desk 6"  # deleted first, and loaded then
 
 
 def test_what_the_file_does_not_say_stays(load: Callable[..., Provisioned], flash: Flash) -> None:
