@@ -110,7 +110,7 @@ class Device:
         """The certificate of all phones without a unique one. It is made on first use."""
         factory = self.factory
         path = factory.flash.path(factory.GENERIC)
-        return Own("generic", path, Identity.from_bundle(factory.generic(), str(path)))
+        return Own("generic", path, Identity.from_bundle(factory.generic(), str(path), proven=True))
 
     def issue(self, mac: str, key: KeyKind | None = None) -> Own:
         """Give the phone the unique certificate of this MAC address, in place of what it had: see `Factory.unique`."""
@@ -154,6 +154,7 @@ class Device:
         if data is None:
             return None
         try:
-            return Own(kind, self.flash.path(name), Identity.from_bundle(data, "it"))
+            identity = Identity.from_bundle(data, "it", proven=kind == "unique")
+            return Own(kind, self.flash.path(name), identity)
         except BadConfiguration as error:
             raise self.flash.torn(name, error.what) from None  # it was whole when it was stored

@@ -53,7 +53,7 @@ def inside_changed(dice: random.Random, pem: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("mutate", [bytes_changed, cut, lines_shuffled, inside_changed])
-@pytest.mark.parametrize("rounds", [150, pytest.param(3_000, marks=[pytest.mark.heavy, pytest.mark.timeout(600)])])
+@pytest.mark.parametrize("rounds", [150, pytest.param(1_000, marks=[pytest.mark.heavy, pytest.mark.timeout(600)])])
 def test_mutated_upload_is_taken_or_refused_and_never_anything_else(
     rounds: int, mutate: Callable[[random.Random, bytes], bytes], tmp_path: Path
 ) -> None:
