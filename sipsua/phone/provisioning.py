@@ -28,14 +28,10 @@ LOAD_TRUSTED = "static.trusted_certificates.url"
 DELETE_SERVER = "static.server_certificates.delete"
 """`http://localhost/all`: there is one at most."""
 LOAD_SERVER = "static.server_certificates.url"
-"""Likewise a file of this machine, with certificate and key; it takes the place of the one that was there."""
+"""A file of this machine likewise, of a certificate with its key; of several lines the last counts."""
 
-_DEEDS = {
-    name.removeprefix(old): name
-    for name in (DELETE_TRUSTED, DELETE_SERVER, LOAD_TRUSTED, LOAD_SERVER)
-    for old in ("", PREFIX)
-}
 _ORDER = (DELETE_TRUSTED, DELETE_SERVER, LOAD_TRUSTED, LOAD_SERVER)
+_DEEDS = {name.removeprefix(old): name for name in _ORDER for old in ("", PREFIX)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +70,8 @@ def provision(flash: Flash, path: str | os.PathLike[str], at: datetime | None = 
                     warnings += trusted.add(_local(value, Path(where).parent), at).warnings
                 elif _ORDER[kind] == LOAD_SERVER:
                     own = device.upload(_local(value, Path(where).parent))
-                    warnings += own.doubts(at if at is not None else datetime.now(UTC))
+                    doubts = own.doubts(at if at is not None else datetime.now(UTC))
+                    warnings += [f"the server certificate {own.certificate.subject}: {doubt}" for doubt in doubts]
                 else:
                     device.delete(value)
             except AlreadyTrusted:
