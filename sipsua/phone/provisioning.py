@@ -28,10 +28,14 @@ LOAD_TRUSTED = "static.trusted_certificates.url"
 DELETE_SERVER = "static.server_certificates.delete"
 """`http://localhost/all`: there is one at most."""
 LOAD_SERVER = "static.server_certificates.url"
-"""A file of this machine likewise, of a certificate with its key; of several lines the last counts."""
+"""Likewise a file of this machine, with certificate and key; it takes the place of the one that was there."""
 
+_DEEDS = {
+    name.removeprefix(old): name
+    for name in (DELETE_TRUSTED, DELETE_SERVER, LOAD_TRUSTED, LOAD_SERVER)
+    for old in ("", PREFIX)
+}
 _ORDER = (DELETE_TRUSTED, DELETE_SERVER, LOAD_TRUSTED, LOAD_SERVER)
-_DEEDS = {name.removeprefix(old): name for name in _ORDER for old in ("", PREFIX)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +74,7 @@ def provision(flash: Flash, path: str | os.PathLike[str], at: datetime | None = 
                     warnings += trusted.add(_local(value, Path(where).parent), at).warnings
                 elif _ORDER[kind] == LOAD_SERVER:
                     own = device.upload(_local(value, Path(where).parent))
-                    doubts = own.doubts(at if at is not None else datetime.now(UTC))
-                    warnings += [f"the server certificate {own.certificate.subject}: {doubt}" for doubt in doubts]
+                    warnings += own.doubts(at if at is not None else datetime.now(UTC))
                 else:
                     device.delete(value)
             except AlreadyTrusted:

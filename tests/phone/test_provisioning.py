@@ -83,35 +83,29 @@ def test_the_server_certificate_is_deleted(load: Callable[..., Provisioned], fla
     assert flash.names("device") == ["device/unique.pem"]
 
 
+def test_the_old_server_certificate_will_be_overridden_by_the_new_one(
+    load: Callable[..., Provisioned], flash: Flash, tmp_path: Path
+) -> None:
+    for name in ("old", "new"):
+        issued = ROOTS[0].issue(name)
+        (tmp_path / f"{name}.pem").write_bytes(issued.certificate_pem + issued.key_pem)
+        assert load(f"static.server_certificates.url = {name}.pem").refused == ()
+    custom = Device(flash).custom
+    assert custom is not None
+    assert custom.certificate.subject == "CN=new"
+
+
 def test_what_is_odd_about_a_certificate_is_told(
     load: Callable[..., Provisioned], flash: Flash, tmp_path: Path
 ) -> None:
     old = datetime(2020, 1, 1, tzinfo=UTC)
     (tmp_path / "0.pem").write_bytes(CertificateAuthority("Old", not_after=old, not_before=old - timedelta(1)).pem)
-    done = load("static.trusted_certificates.url = 0.pem")
+    issued = ROOTS[0].issue("phone", not_after=old, not_before=old - timedelta(1))
+    (tmp_path / "phone.pem").write_bytes(issued.certificate_pem + issued.key_pem)
+    done = load("static.server_certificates.url = phone.pem", "static.trusted_certificates.url = 0.pem")
     assert done.refused == ()
-    assert len(done.warnings) == 1
-    assert "2020-01-01" in done.warnings[0]
-
-
-def test_the_server_certificate_is_loaded_and_the_last_one_counts(
-    load: Callable[..., Provisioned], flash: Flash, tmp_path: Path
-) -> None:
-    end = datetime.now(UTC) - timedelta(days=2)
-    old = ROOTS[0].issue(common_name="desk 6", not_before=end - timedelta(days=9), not_after=end)
-    new = ROOTS[0].issue(common_name="desk 7")
-    (tmp_path / "old.pem").write_bytes(old.chain_pem + old.key_pem)
-    (tmp_path / "new.cer").write_bytes(new.chain_pem + new.key_pem)
-    (tmp_path / "bare.pem").write_bytes(new.chain_pem)
-    lines = ["static.server_certificates.url = old.pem", "server_certificates.url = new.cer"]
-    done = load(*lines, "static.server_certificates.url = bare.pem", "static.security.dev_cert = 1")
-    assert done.warnings == (f"the server certificate CN=desk 6: it expired on {end:%Y-%m-%d}",)
-    assert [error.what.partition(": ")[2] for error in done.refused] == [
-        f"{tmp_path / 'bare.pem'} holds a certificate without its private key"
-    ]
-    assert Device(flash).shown(done.settings.dev_cert).certificate.subject == "CN=desk 7"
-    assert load(lines[0], "static.server_certificates.delete = http://localhost/all").refused == ()
-    assert Device(flash).shown(1).certificate.subject == "CN=desk 6"  # deleted first, and loaded then
+    assert len(done.warnings) == 2
+    assert all("2020-01-01" in one for one in done.warnings)
 
 
 def test_what_the_file_does_not_say_stays(load: Callable[..., Provisioned], flash: Flash) -> None:
@@ -131,7 +125,7 @@ def test_what_the_file_does_not_say_stays(load: Callable[..., Provisioned], flas
         ("static.trusted_certificates.url = absent.pem", "there is no file"),
         ("static.trusted_certificates.url = y000000000028.cfg", "none of the extensions"),
         ("static.trusted_certificates.delete = all", "does not say what to delete"),
-        ("static.server_certificates.delete = http://localhost/custom.pem", "does not say what to delete"),
+        ("static.server_certificates.delete = http://localhost/custom.pem", "names no server certificate"),
         ("static.server_certificates.url = 0.pem", "without its private key"),
         ("static.server_certificates.url = https://example.com/phone.pem", "is not on this machine"),
     ],
