@@ -149,15 +149,7 @@ class Parsed:
 
     def signed_by(self, issuer: Parsed) -> bool:
         """Whether the issuer's key made the signature. True also for algorithms that cannot be checked here."""
-        certificate = self.certificate
-        try:
-            parameters = certificate.signature_algorithm_parameters
-            digest = certificate.signature_hash_algorithm
-            return made_with(issuer.key, certificate.signature, certificate.tbs_certificate_bytes, parameters, digest)
-        except UnsupportedAlgorithm:
-            return True
-        except (ValueError, TypeError):
-            return False
+        return _signed_by(self, issuer)
 
     @property
     def self_signed(self) -> bool:
@@ -169,6 +161,19 @@ class Parsed:
 def parsed(der: bytes) -> Parsed:
     """The certificate, taken apart once for all who look at it. Raises ValueError, and what else a parser may raise."""
     return Parsed(der)
+
+
+@lru_cache(maxsize=256)  # several look at the same path, and thousands of phones at the same chain
+def _signed_by(signed: Parsed, issuer: Parsed) -> bool:
+    certificate = signed.certificate
+    try:
+        parameters = certificate.signature_algorithm_parameters
+        digest = certificate.signature_hash_algorithm
+        return made_with(issuer.key, certificate.signature, certificate.tbs_certificate_bytes, parameters, digest)
+    except UnsupportedAlgorithm:
+        return True
+    except (ValueError, TypeError):
+        return False
 
 
 def made_with(

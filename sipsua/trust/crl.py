@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -16,7 +16,7 @@ from OpenSSL._util import ffi as _ffi
 from OpenSSL._util import lib as _lib
 from OpenSSL.crypto import X509Store, X509StoreFlags
 
-from sipsua.errors import BadConfiguration
+from sipsua.errors import BadConfiguration, Defect
 from sipsua.trust.store import Name, comparable, path_text, pem_bytes, read_file
 
 _PEM_BLOCK = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", re.DOTALL)
@@ -25,29 +25,44 @@ _PEM_BLOCK = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", r
 class CrlList:
     """An immutable set of CRLs, compared and hashed by identity so that it can key a cache of contexts."""
 
-    __slots__ = ("__weakref__", "_by_issuer", "_crls", "_ders")
+    __slots__ = ("__weakref__", "_by_issuer", "_crls", "_openssl")
 
-    def __init__(self, crls: tuple[x509.CertificateRevocationList, ...]) -> None:
-        self._crls = crls
-        self._ders = tuple(crl.public_bytes(Encoding.DER) for crl in crls)
+    def __init__(self, crls: Iterable[x509.CertificateRevocationList]) -> None:
+        """Raises ValueError where OpenSSL, or we, cannot read one of them."""
+        self._crls = tuple(crls)
         self._by_issuer: dict[Name, list[x509.CertificateRevocationList]] = {}
-        for crl in crls:
+        for crl in self._crls:
             self._by_issuer.setdefault(comparable(crl.issuer), []).append(crl)
+        self._openssl = tuple(_openssl_crl(crl.public_bytes(Encoding.DER)) for crl in self._crls)
 
     @classmethod
     def from_files(cls, *paths: str | os.PathLike[str]) -> CrlList:
         """Read PEM files, of one CRL or several, and DER files, at most 5 MB each. Raises BadConfiguration, naming the file."""
-        crls: list[x509.CertificateRevocationList] = []
-        for path in paths:
-            name = path_text(path)
-            crls += _crls_in(read_file(name), name)
-        return cls(tuple(crls))
+        lists = [cls._read(read_file(name), name) for name in map(path_text, paths)]
+        return lists[0] if len(lists) == 1 else cls(crl for one in lists for crl in one)
 
     @classmethod
     def from_pem(cls, data: bytes | str) -> CrlList:
         """Take PEM text (or DER bytes) from memory. Raises BadConfiguration where it holds no CRL."""
         where = "the PEM text of the revocation lists"
-        return cls(tuple(_crls_in(pem_bytes(data, where), where)))
+        return cls._read(pem_bytes(data, where), where)
+
+    @classmethod
+    def _read(cls, data: bytes, where: str) -> CrlList:
+        if not data.strip():
+            raise BadConfiguration(f"{where} is empty", fix="give a PEM or DER file with a CRL")
+        blocks = [found[0] for found in _PEM_BLOCK.finditer(data)]
+        try:
+            if blocks:
+                return cls(x509.load_pem_x509_crl(block) for block in blocks)
+            if b"-----BEGIN " in data:
+                raise ValueError("another kind of PEM")
+            return cls([x509.load_der_x509_crl(data)])
+        except ValueError:
+            raise BadConfiguration(
+                f"{where} holds no certificate revocation list that can be read",
+                fix="give the CA's CRL, as PEM with BEGIN X509 CRL or as DER",
+            ) from None
 
     def __iter__(self) -> Iterator[x509.CertificateRevocationList]:
         return iter(self._crls)
@@ -70,27 +85,19 @@ class CrlList:
 
     def load_into(self, store: X509Store) -> None:
         """Add all CRLs to a store, which from then on looks up every certificate of a path."""
-        for der in self._ders:
-            bio = _ffi.gc(_lib.BIO_new_mem_buf(_ffi.from_buffer(der), len(der)), _lib.BIO_free)
-            crl = _ffi.gc(_lib.d2i_X509_CRL_bio(bio, _ffi.NULL), _lib.X509_CRL_free)
-            if crl == _ffi.NULL or _lib.X509_STORE_add_crl(store._store, crl) != 1:
+        for crl in self._openssl:
+            if _lib.X509_STORE_add_crl(store._store, crl) != 1:
                 _lib.ERR_clear_error()
-                raise BadConfiguration("OpenSSL does not take one of the CRLs", fix="have the CA publish it again")
+                raise Defect("OpenSSL adds no CRL to a certificate store")
         store.set_flags(X509StoreFlags.CRL_CHECK | X509StoreFlags.CRL_CHECK_ALL)
 
 
-def _crls_in(data: bytes, where: str) -> list[x509.CertificateRevocationList]:
-    if not data.strip():
-        raise BadConfiguration(f"{where} is empty", fix="give a PEM or DER file with a CRL")
-    blocks = [found[0] for found in _PEM_BLOCK.finditer(data)]
-    try:
-        if blocks:
-            return [x509.load_pem_x509_crl(block) for block in blocks]
-        if b"-----BEGIN " in data:
-            raise ValueError("another kind of PEM")
-        return [x509.load_der_x509_crl(data)]
-    except ValueError:
-        raise BadConfiguration(
-            f"{where} holds no certificate revocation list that can be read",
-            fix="give the CA's CRL, as PEM with BEGIN X509 CRL or as DER",
-        ) from None
+def _openssl_crl(der: bytes) -> object:
+    """OpenSSL's own copy of a CRL. Raises ValueError where it takes none."""
+    bio = _ffi.gc(_lib.BIO_new_mem_buf(_ffi.from_buffer(der), len(der)), _lib.BIO_free)
+    crl = _ffi.gc(_lib.d2i_X509_CRL_bio(bio, _ffi.NULL), _lib.X509_CRL_free)
+    # It complains of extensions that it cannot read also where it takes the CRL; the next read of any connection would find that.
+    _lib.ERR_clear_error()
+    if crl == _ffi.NULL:
+        raise ValueError("no CRL for OpenSSL")
+    return crl

@@ -142,8 +142,11 @@ class Path:
             )
 
 
-def _dead_end(steps: Sequence[Parsed], index: int, sent: Sequence[Parsed | None], anchors: TrustList) -> Problem:
-    """Why the path ends at its last step: nobody else was sent or is trusted who could have issued it."""
+def _dead_end(steps: Sequence[Parsed], index: int, sent: Sequence[Parsed | None], anchors: TrustList) -> Problem | None:
+    """Why the path ends at its last step: nobody else was sent or is trusted who could have issued it.
+
+    None where somebody did, and OpenSSL did not look for him: it seeks no issuer of a certificate whose extensions it cannot read.
+    """
     current, known = steps[-1], {step.der for step in steps}
     issuer = current.issuer_text
     listed = f"the trust list has {anchors}"
@@ -194,20 +197,23 @@ def _dead_end(steps: Sequence[Parsed], index: int, sent: Sequence[Parsed | None]
                 f"add the CA certificate of {issuer} with this key to the trusted certificates (--ca FILE), or reissue "
                 "the server's certificate with the current CA",
             )
+        if current.defect is not None and any(map(current.signed_by, candidates)):
+            return None
         return bad_signature(current, index, issuer)
+    what = f"the server sent only its own certificate, {current.text}, which" if len(sent) == 1 else current.text
     if locations := _issuer_locations(current):
         return Problem(
             ProblemCode.INCOMPLETE_CHAIN,
             index,
             "RFC 5246 7.4.2",
-            f"{current.text} was issued by {issuer}, which the server did not send; it is published at {locations[0]}",
-            f"add the intermediate {issuer} to the server's chain file, after its own certificate",
+            f"{what} was issued by {issuer}, which the server did not send; it is published at {locations[0]}",
+            f"add the intermediate {issuer} to the server's chain file, after {'its own certificate' if not index else current.text}",
         )
     # Something else that was sent leads to an anchor: what is missing lies between.
     for other in sent:
         if other is not None and other.der not in known and other.subject != current.issuer:
             for anchor in anchors.find(other.certificate.issuer)[:_CANDIDATES]:
-                if other.signed_by(Parsed(anchor.der)) and other.subject != other.issuer:
+                if other.signed_by(parsed(anchor.der)) and other.subject != other.issuer:
                     return Problem(
                         ProblemCode.INCOMPLETE_CHAIN,
                         index,
@@ -220,9 +226,9 @@ def _dead_end(steps: Sequence[Parsed], index: int, sent: Sequence[Parsed | None]
         ProblemCode.UNKNOWN_ISSUER,
         index,
         "RFC 5280 6.1",
-        f"{current.text} was issued by {issuer}, which was neither sent nor is trusted; {listed}",
-        f"add the CA {issuer} to the trusted certificates (--ca FILE); if it is an intermediate, add it to the server's "
-        "chain file instead",
+        f"{what} was issued by {issuer}, which was neither sent nor is trusted; {listed}",
+        f"add {issuer} to the server's chain file if it is an intermediate, or to the trusted certificates (--ca FILE) if it is a "
+        "root that you trust",
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 from cryptography import x509
@@ -16,6 +17,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 
 from sipsua.trust.certificate import Parsed
 from sipsua.trust.crl import CrlList
+from sipsua.trust.names import shown
 from sipsua.trust.ocsp import promises_staple, staple_problems
 from sipsua.trust.path import Path
 from sipsua.trust.policy import Policy, Revocation
@@ -88,13 +90,15 @@ def stapled(path: Path, staple: bytes, at: datetime) -> tuple[list[Problem], boo
 
 
 def _by_crls(path: Path, crls: CrlList, at: datetime) -> Iterator[tuple[int, Problem]]:
-    """What the CRLs say, by position on the path: nothing of certificates that are listed in none, as they should."""
-    for position, (step, index) in enumerate(zip(path.steps, path.indexes, strict=True)):
-        last = position == len(path.steps) - 1
-        issuer = path.steps[position + 1] if not last else step
-        for problem in _of_one(step, index, issuer, crls, at):
-            # An anchor is trusted for its own sake, and nobody has to vouch for it (RFC 5280 section 6.1).
-            if not last or problem.code is ProblemCode.REVOKED:
+    """What the CRLs say, by position on the path: nothing of certificates that are listed in none, as they should.
+
+    An anchor is trusted for its own sake, and nobody has to vouch for it (RFC 5280 section 6.1): so the last step is not looked up, and of
+    a leaf that is an anchor only what revokes it is told.
+    """
+    pinned = path.anchor is not None and path.anchor.der == path.steps[0].der
+    for position, (step, issuer) in enumerate(pairwise(path.steps)):
+        for problem in _of_one(step, path.indexes[position], issuer, crls, at):
+            if not pinned or (position == 0 and problem.code is ProblemCode.REVOKED):
                 yield position, problem
 
 
@@ -146,7 +150,13 @@ def _of_one(step: Parsed, index: int, issuer: Parsed, crls: CrlList, at: datetim
             f"{of} {when}, so nobody says whether {step.text} is revoked now",
             f"download the CRL of {step.issuer_text} anew (--crl FILE)",
         )
-    entry = crl.get_revoked_certificate_by_serial_number(step.certificate.serial_number) if believed else None
+    try:
+        entry = crl.get_revoked_certificate_by_serial_number(step.certificate.serial_number) if believed else None
+    except ValueError as error:
+        yield _undetermined(
+            index, f"{of} cannot be read: {shown(str(error), 200)}", "download the CRL again from the CA"
+        )
+        return
     if entry is None:
         return
     reason = _reason(entry)

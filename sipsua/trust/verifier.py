@@ -38,9 +38,11 @@ class Verification:
     """The verification of one handshake: give `callback` to `Connection.set_verify`, then ask for the `verdict`."""
 
     __slots__ = (
+        "_answered",
         "_at",
         "_defect",
         "_depth",
+        "_doubted",
         "_legacy",
         "_named",
         "_refused",
@@ -72,8 +74,10 @@ class Verification:
         self._top: X509 | None = None
         self._legacy: Path | None = None
         self._response: bytes | None = None
-        self._unanswered: dict[int, bool] = {}
-        """The depths for which no CRL gives an answer, and whether there is one that does not count."""
+        self._answered = True  # by the staple, where one was asked for
+        # The depths for which no CRL gives an answer, and those for which there is one that does not count.
+        self._unanswered: frozenset[int] = frozenset()
+        self._doubted: frozenset[int] = frozenset()
 
     def callback(self, connection: object, x509: X509, errno: int, depth: int, ok: int) -> bool:
         """Answer OpenSSL's question about one certificate. Never raises: what breaks here is a refusal.
@@ -85,7 +89,7 @@ class Verification:
                 return True
             if not ok or self._refused is not None:
                 if self._refused is None:
-                    if self.policy.crls is not None and self._tolerates(x509, errno, depth):
+                    if self.policy.crls is not None and self._tolerates(connection, x509, errno, depth):
                         return True
                     self._refused = errno, depth
                 return False
@@ -115,11 +119,11 @@ class Verification:
             self._response = bytes(response)
             if self.policy.dangerous_accept_any_certificate or not self.policy.staple:
                 return True
-            path = Path.built([_der(one) for one in verified], (), self.policy.anchors)
-            problems, answered = stapled(path, self._response, self._now())
+            path = Path.built([_der(one) for one in verified], (), self.policy.anchors, good=False)
+            problems, self._answered = stapled(path, self._response, self._now())
             # What the CRLs say of the leaf was heard in the callback.
             heard = self.policy.crls is not None and 0 not in self._unanswered
-            if problems or not (answered or heard or self.policy.revocation is Revocation.SOFT):
+            if problems or not (self._answered or heard or self.policy.revocation is Revocation.SOFT):
                 self._refused = OCSP_VERIFY_FAILED, 0
         except Exception as error:
             self._refused = OCSP_VERIFY_FAILED, 0
@@ -134,7 +138,8 @@ class Verification:
         `sent` is what the peer sent, leaf first; `verified` the path that OpenSSL built, where the caller has it at hand.
         """
         policy = self.policy
-        if self._named and self._refused is None:
+        unasked = policy.staple and self._response is None
+        if self._named and self._refused is None and not unasked:
             ders = tuple(_der(one) for one in sent or ())
             built = tuple(_der(one) for one in verified or ())
             top = built[-1] if built else _der(self._top) if self._top is not None else b""
@@ -144,7 +149,7 @@ class Verification:
                 built, anchor = tuple(step.der for step in legacy.steps), legacy.anchor
             settled = (str(policy), self.reference, ders, anchor, built, policy.dangerous_weak_ciphers, self._at)
             verdict = _accepted(*settled, ())
-            if self._unanswered or self._response == b"":
+            if self._unanswered or not self._answered:
                 verdict = _accepted(*settled, self._lenient(verdict, ders))
             return verdict
         verdict = judge(sent or (), policy=policy, reference=self.reference, at=self._now(), staple=self._response)
@@ -154,7 +159,8 @@ class Verification:
         if self._defect:
             problems += (_malformed(0, f"the certificate cannot be judged: {self._defect}"),)
         elif self._refused is None:
-            problems += (_malformed(0, "the handshake ended before the certificate was verified"),)
+            what = "asked for its staple" if self._named else "verified"
+            problems += (_malformed(0, f"the handshake ended before the certificate was {what}"),)
         elif not problems or (
             self._refused[0] != HOSTNAME_MISMATCH and all(problem.code in NAME_PROBLEMS for problem in problems)
         ):
@@ -165,15 +171,24 @@ class Verification:
     def _now(self) -> datetime:
         return self._at or datetime.now(UTC)
 
-    def _tolerates(self, x509: X509, errno: int, depth: int) -> bool:
+    def _tolerates(self, connection: object, x509: X509, errno: int, depth: int) -> bool:
         """Whether a certificate on which no CRL gives an answer may pass for now."""
-        if errno in NO_ANSWER:
-            self._unanswered[depth] = self._unanswered.get(depth, False) or errno in NOT_BELIEVED
-            if self.policy.revocation is Revocation.SOFT or (depth == 0 and self.policy.staple):
-                return True
-            return self.policy.anchors.anchor(_der(x509)) is not None
-        # OpenSSL goes on with a CRL that does not count, and finds in it what nobody can vouch for.
-        return errno == CERT_REVOKED and self._unanswered.get(depth, False)
+        if errno == CERT_REVOKED:
+            # OpenSSL goes on with a CRL that does not count, and finds in it what nobody can vouch for.
+            return depth in self._doubted
+        if errno not in NO_ANSWER:
+            return False
+        if errno in NOT_BELIEVED:
+            self._doubted |= {depth}
+        anchors = self.policy.anchors
+        if anchors.anchor(_der(x509)) is not None:
+            return True
+        self._unanswered |= {depth}
+        if self.policy.revocation is Revocation.SOFT or (depth == 0 and self.policy.staple):
+            return True
+        # What was sent above a leaf that is trusted for its own sake has no part in its path.
+        sent = connection.get_peer_cert_chain() if isinstance(connection, SSL.Connection) else None
+        return anchors.anchor(_der(sent[0])) is not None if sent else False
 
     def _follows_old_path(self, connection: object) -> bool:
         """Whether the chain as sent leads to an anchor, and all on the way is good."""
@@ -189,6 +204,8 @@ class Verification:
         return False
 
     def _lenient(self, verdict: Verdict, ders: Sequence[bytes]) -> tuple[Problem, ...]:
+        if not verdict.path:
+            return ()
         path = Path.built([one.der for one in verdict.path], [_parsed(der) for der in ders], self.policy.anchors)
         return revocation(path, self.policy, self._now().replace(microsecond=0), self._response).warnings
 
@@ -309,7 +326,8 @@ def _judge_chain(ders: Sequence[bytes], policy: Policy, at: datetime, staple: by
             found.warnings += weak
         else:
             found.problems += weak
-        called_back = revocation(path, policy, at, staple)
+        whole = path if not said.accepted else Path.built(said.path, sent, policy.anchors, good=False)
+        called_back = revocation(whole, policy, at, staple)
         found.problems += called_back.problems
         if policy.legacy_path:
             old = Path.as_sent(sent, policy.anchors)

@@ -98,6 +98,7 @@ def test_request_is_answered_by_the_account_of_its_user_with_the_persona_of_that
         ("sips:bob@192.0.2.1", "<sips:alice@pbx.example.com>", "bob"),
         ("sips:192.0.2.1:5061", "<sips:bob@pbx.example.com>", "bob"),
         ("sip:bob@192.0.2.1;transport=tls", "<sips:pbx.example.com>", "bob"),
+        ("sips:%62o%62@192.0.2.1", "<sips:alice@pbx.example.com>", "bob"),
         ("sips:carol@192.0.2.1", "<sips:alice@pbx.example.com>", None),
         ("sips:192.0.2.1", "<sips:pbx.example.com>", None),
         ("sips:BOB@192.0.2.1", "<sips:bob@pbx.example.com>", None),
