@@ -81,7 +81,7 @@ def test_list_as_json_is_one_object_of_all_cases(sipsua: Sipsua) -> None:
         "warnings": [],
         "alert": "certificate_expired",
         "locks": False,
-        "wishes": {},
+        "settings": {},
     }
     assert json.dumps(cases)
 
@@ -95,9 +95,10 @@ def test_list_as_json_is_one_object_of_all_cases(sipsua: Sipsua) -> None:
         (["good", "--json"], "--json without --list"),
         (["good", "--host", "localhost"], "--host localhost is no IP address"),
         (["good", "--address", "pbx"], "--address pbx is no IP address"),
-        (["good", "--host", "0.0.0.0"], "--host 0.0.0.0 is no address to reach it by"),
-        (["good", "--name", "pbx"], "--name pbx is no DNS name of two labels"),
-        (["good", "--name", "192.0.2.1"], "--name 192.0.2.1 is no DNS name of two labels"),
+        (["good", "--host", "0.0.0.0"], "0.0.0.0 is no address to reach it by"),
+        (["good", "--name", "pbx"], "--name pbx is no DNS name of at least two labels"),
+        (["good", "--name", "192.0.2.1"], "--name 192.0.2.1 is no DNS name of at least"),
+        (["good", "--name", f"{'long.' * 12}example.com"], "at most 48 letters"),
         (["good", "--write", ""], "--write is empty"),
     ],
 )

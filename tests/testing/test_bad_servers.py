@@ -205,18 +205,26 @@ def test_every_case_of_the_tables_exists_and_the_names_are_for_command_lines() -
         assert case.what.endswith(".")
 
 
-@pytest.mark.parametrize(
-    "case", [case for case in CASES.values() if case.kind is not Kind.CONTROL], ids=lambda one: one.name
+SITES = (
+    Site("pbx.example.com", "192.0.2.10"),
+    Site("pbx.test", "2001:db8::10"),
+    Site(f"{'a' * 40}.example", "192.0.2.10"),
 )
-def test_certificates_are_made_for_the_site(case: Case) -> None:
-    setup = case.make(Site("pbx.example.com", "192.0.2.10"))
-    assert setup.reference == "192.0.2.10" or setup.reference.endswith((".com", "example.com"))
-    assert b"localhost" not in setup.leaf.certificate.public_bytes(Encoding.DER)
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_certificates_are_made_for_any_site(case: Case) -> None:
+    for site in SITES:
+        setup = case.make(site)
+        assert setup.reference == site.address or setup.reference.endswith(site.fill(".{top}"))
+        assert b"localhost" not in setup.leaf.certificate.public_bytes(Encoding.DER)
+        setup.context()
 
 
 def test_names_below_and_beside_the_site_are_filled_in() -> None:
     site = Site("pbx.example.com", "192.0.2.10")
     assert site.fill("{name} {parent} {top} {address}") == "pbx.example.com example.com com 192.0.2.10"
+    assert site.fill("*.{tail}") == "*.0.2.10"
 
 
 def test_files_are_those_that_the_case_has_and_the_key_is_private(tmp_path: Path) -> None:
