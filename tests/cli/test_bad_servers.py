@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sipsua.cli.trial import command, expectation, judgement
+from sipsua.cli.trial import WIDTH, command, expectation, judgement
 from sipsua.testing.bad_case import Case, Kind, Must, Site
 from sipsua.testing.bad_servers import CASES, BadServer
 from sipsua.testing.visit import Progress
@@ -62,7 +62,7 @@ def test_list_shows_every_case_with_what_a_good_phone_does(sipsua: Sipsua) -> No
     assert result.code == 0
     lines = [line.strip() for line in result.out.splitlines()]
     for case in CASES.values():
-        place = lines.index(f"{case.name} {case.what}")
+        place = lines.index(f"{case.name:{WIDTH}} {case.what}")
         assert lines[place + 1] == f"a good phone {expectation(case.must)}"
     assert f"{len(CASES)} cases" in lines
 

@@ -6,8 +6,10 @@ import re
 import socket
 import ssl
 import stat
+import struct
 import subprocess
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -302,6 +304,23 @@ def test_client_that_stays_is_noted_as_open_and_let_go(monkeypatch: pytest.Monke
         assert client.recv(1) == b""
     assert server.visits[0].ended == "open"
     assert server.visits[0].progress is Progress.CONNECTED
+
+
+@pytest.mark.parametrize("case", ["silence", "plain-sip", "good", "tls-then-silence"])
+def test_client_that_resets_the_connection_is_noted_as_such(case: str) -> None:
+    with BadServer(CASES[case]) as server:
+        for place, reset in enumerate((True, False)):
+            with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
+                client.sendall(b"\x16")
+                deadline = time.monotonic() + 10
+                while (
+                    not (len(server.visits) > place and server.visits[place].received) and time.monotonic() < deadline
+                ):
+                    time.sleep(0.005)
+                if case == "plain-sip":
+                    client.recv(1024)
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", reset, 0))
+    assert [visit.ended for visit in server.visits] == ["reset", "closed"]
 
 
 def test_connections_beyond_the_most_are_closed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
