@@ -145,7 +145,7 @@ class Path:
 def _dead_end(steps: Sequence[Parsed], index: int, sent: Sequence[Parsed | None], anchors: TrustList) -> Problem | None:
     """Why the path ends at its last step: nobody else was sent or is trusted who could have issued it.
 
-    None where somebody did, and OpenSSL did not look for him: it seeks no issuer of a certificate whose extensions it cannot read.
+    None where the step itself cannot be read, which is told of it anyway.
     """
     current, known = steps[-1], {step.der for step in steps}
     issuer = current.issuer_text
@@ -197,9 +197,23 @@ def _dead_end(steps: Sequence[Parsed], index: int, sent: Sequence[Parsed | None]
                 f"add the CA certificate of {issuer} with this key to the trusted certificates (--ca FILE), or reissue "
                 "the server's certificate with the current CA",
             )
-        if current.defect is not None and any(map(current.signed_by, candidates)):
-            return None
-        return bad_signature(current, index, issuer)
+        signer = next((one for one in candidates[:_CANDIDATES] if current.signed_by(one)), None)
+        if signer is None:
+            return bad_signature(current, index, issuer)
+        if current.defect is not None:
+            return None  # OpenSSL looks for no issuer of what it cannot read, and that is told already
+        return Problem(
+            ProblemCode.UNKNOWN_ISSUER if signer.defect is None else ProblemCode.MALFORMED,
+            index,
+            "RFC 5280 4.2.1.1" if signer.defect is None else "RFC 5280 4.2",
+            f"{current.text} was signed with the key of {issuer}, but "
+            + (
+                "its authority key identifier names another certificate of that name"
+                if signer.defect is None
+                else f"the extensions of that CA cannot be read: {signer.defect}"
+            ),
+            f"have {current.text if signer.defect is None else issuer} issued again without this fault",
+        )
     what = f"the server sent only its own certificate, {current.text}, which" if len(sent) == 1 else current.text
     if locations := _issuer_locations(current):
         return Problem(

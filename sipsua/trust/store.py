@@ -198,19 +198,12 @@ def certificates_in(data: bytes, where: str) -> list[x509.Certificate]:
         except ValueError as error:
             what = "holds a private key" if _is_der_key(data) else "is neither a PEM nor a DER certificate"
             raise BadConfiguration(f"{where} {what}", fix="give the file of the certificate") from error
-    # By hand and not by one pattern, which would take hours for a file of nothing but beginnings.
-    blocks: list[bytes] = []
-    end = 0
-    for begin in _PEM_CERTIFICATE.finditer(data):
-        mark = b"-----END " + begin[1] + b"-----"
-        inside = begin.start() < end
-        end = data.find(mark, begin.end())
-        if inside or end < 0:
-            raise BadConfiguration(
-                f"a certificate in {where} is cut off: END CERTIFICATE is missing", fix="copy or export it again"
-            )
-        end += len(mark)
-        blocks.append(data[begin.start() : end])
+    try:
+        blocks = list(pem_blocks(data, _PEM_CERTIFICATE))
+    except ValueError:
+        raise BadConfiguration(
+            f"a certificate in {where} is cut off: END CERTIFICATE is missing", fix="copy or export it again"
+        ) from None
     if not blocks:
         labels = sorted({label.decode() for label in _PEM_LABEL.findall(data)})
         if any(label.endswith("PRIVATE KEY") for label in labels):
@@ -231,6 +224,22 @@ def certificates_in(data: bytes, where: str) -> list[x509.Certificate]:
                 f"certificate {number} of {len(blocks)} in {where} is broken", fix="export it again, or take it out"
             ) from error
     return certificates
+
+
+def pem_blocks(data: bytes, begins: re.Pattern[bytes]) -> Iterator[bytes]:
+    """The PEM blocks whose beginnings match, in order; group 1 of the pattern is the label. Raises ValueError at one without its end.
+
+    A pattern for the whole block would take hours for a file of nothing but beginnings.
+    """
+    end = 0
+    for begin in begins.finditer(data):
+        mark = b"-----END " + begin[1] + b"-----"
+        inside = begin.start() < end
+        end = data.find(mark, begin.end())
+        if inside or end < 0:
+            raise ValueError("a PEM block without its end")
+        end += len(mark)
+        yield data[begin.start() : end]
 
 
 def load(data: bytes) -> x509.Certificate:

@@ -267,7 +267,7 @@ def _accepted(
         path = Path.built(built, sent, anchors)
         warnings += path.warnings(sent)
         # A policy of old TLS versions lowers OpenSSL's level for the sake of their signatures, and does not mean the certificates.
-        (warnings if weak else problems).extend(weaknesses(path))
+        (warnings if weak else problems).extend(weaknesses(Path.built(built, sent, anchors, good=False)))
     except Exception:  # what our parser does not take, and OpenSSL took: then there is no more to say of it
         path = None
     return Verdict(
@@ -321,12 +321,13 @@ def _judge_chain(ders: Sequence[bytes], policy: Policy, at: datetime, staple: by
         found.path = path = Path.built(said.path, sent, policy.anchors, good=said.accepted)
         if not said.accepted:
             found.problems += chain_problems(path, at)
-        weak = list(weaknesses(path))
+        # What OpenSSL found above a pinned leaf has no part in the path, and still has to be strong and not revoked.
+        whole = path if not said.accepted else Path.built(said.path, sent, policy.anchors, good=False)
+        weak = list(weaknesses(whole))
         if policy.dangerous_weak_ciphers:
             found.warnings += weak
         else:
             found.problems += weak
-        whole = path if not said.accepted else Path.built(said.path, sent, policy.anchors, good=False)
         called_back = revocation(whole, policy, at, staple)
         found.problems += called_back.problems
         if policy.legacy_path:

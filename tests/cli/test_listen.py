@@ -89,7 +89,7 @@ def test_clients_are_shown_the_phones_certificate_and_told_on_the_screen(
     for words in (
         r"client 127\.0\.0\.1:\d+ connected: TLSv1\.3, TLS_\w+, it showed CN=pbx\.example\.com\n",
         r"\d 127\.0\.0\.1:\d+ sent OPTIONS and got 200\n",
-        r"client 127\.0\.0\.1:\d+: its certificate was refused\n  verdict refused for the client ",
+        r"client 127\.0\.0\.1:\d+: its certificate was refused; it was sent the alert unknown_ca \(48\)\n  verdict refused for the client ",
         r"\n    unknown_issuer in certificate 0\n      seen   OpenSSL refuses CN=stranger\.example\.com: ",
         r"client 127\.0\.0\.1:\d+: the client does not speak TLS but HTTP: 'GET / HTTP/1\.1'\n",
     ):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import random
 import resource
 import socket
 import ssl
@@ -26,7 +27,9 @@ from sipsua.errors import BadConfiguration, HandshakeFailed, Misuse
 from sipsua.events import InboundClosed, InboundFailed, InboundOpened, InboundRefused, RequestAnswered
 from sipsua.net import listen as listen_module
 from sipsua.net.listen import BACKLOG, MAX_GREETING, Listener, _source
+from sipsua.net.tls import TlsPipe, server_context
 from sipsua.testing.pki import CertificateAuthority, Issued
+from sipsua.trust.policy import Policy
 from sipsua.trust.store import TrustList
 from sipsua.trust.verdict import CertificateRefused, ProblemCode
 from tests.net.callers import (
@@ -195,8 +198,9 @@ async def test_client_without_the_demanded_certificate_is_told_so(version: ssl.T
         (failed,) = await phone.until_told(InboundFailed)
         assert "it showed no certificate" in failed.error.what
         assert failed.error.fix == "give the client a certificate"
-        alert = "HANDSHAKE_FAILURE" if version is TLS1_2 else "CERTIFICATE_REQUIRED"
-        assert alert in (caught.value.reason or "")
+        alert, name = (40, "HANDSHAKE_FAILURE") if version is TLS1_2 else (116, "CERTIFICATE_REQUIRED")
+        assert failed.error.alert == alert
+        assert name in (caught.value.reason or "")
 
 
 @pytest.mark.asyncio
@@ -253,6 +257,25 @@ async def test_client_that_begins_no_handshake_is_named_and_closed(data: bytes, 
             assert await good.ask() == 200
             await phone.until(lambda: phone.connections == 1)
         assert await good.ask() == 200
+
+
+def test_client_hello_changed_anywhere_is_refused_or_waited_for_and_nothing_else() -> None:
+    client = TlsPipe.client(Policy(anchors=TrustList.empty()), "phone.example.com")
+    client.start()
+    hello = client.outgoing()
+    context, dice = server_context(IDENTITY, client_anchors=TrustList.from_pem(CLIENTS.pem)), random.Random(5061)
+    refused = 0
+    for _ in range(1000):
+        changed = bytearray(hello)
+        for _ in range(dice.choice((1, 1, 1, 5))):
+            changed[dice.randrange(5, len(changed))] = dice.randrange(256)
+        pipe = TlsPipe.server(context)
+        try:
+            assert pipe.receive(bytes(changed)) == b""
+        except HandshakeFailed:
+            refused += 1
+        assert not pipe.established
+    assert refused > 100  # others are taken for another client's, and answered
 
 
 @pytest.mark.asyncio
@@ -560,3 +583,18 @@ async def test_listener_out_of_its_time_is_misuse() -> None:
         with pytest.raises(Misuse, match="listens already"):
             await phone.start()
     await phone.close()
+
+
+@pytest.mark.asyncio
+async def test_listener_that_was_closed_listens_on_its_port_again() -> None:
+    async with listening("1000") as phone:
+        for _ in range(3):
+            async with calling(phone) as client:
+                assert await client.ask() == 200
+                port = phone.port
+                await phone.close()
+            await phone.start()
+            assert phone.port == port
+        async with calling(phone) as client:
+            assert await client.ask() == 200
+        await phone.until(lambda: phone.connections == 0)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from sipsua.errors import BadConfiguration
+from sipsua.phone.device import Device
 from sipsua.phone.flash import Flash
 from sipsua.phone.provisioning import Provisioned, provision
 from sipsua.phone.reset import SERVER_CERTIFICATE
@@ -81,6 +83,31 @@ def test_the_server_certificate_is_deleted(load: Callable[..., Provisioned], fla
     assert flash.names("device") == ["device/unique.pem"]
 
 
+def test_the_old_server_certificate_will_be_overridden_by_the_new_one(
+    load: Callable[..., Provisioned], flash: Flash, tmp_path: Path
+) -> None:
+    for name in ("old", "new"):
+        issued = ROOTS[0].issue(name)
+        (tmp_path / f"{name}.pem").write_bytes(issued.certificate_pem + issued.key_pem)
+        assert load(f"static.server_certificates.url = {name}.pem").refused == ()
+    custom = Device(flash).custom
+    assert custom is not None
+    assert custom.certificate.subject == "CN=new"
+
+
+def test_what_is_odd_about_a_certificate_is_told(
+    load: Callable[..., Provisioned], flash: Flash, tmp_path: Path
+) -> None:
+    old = datetime(2020, 1, 1, tzinfo=UTC)
+    (tmp_path / "0.pem").write_bytes(CertificateAuthority("Old", not_after=old, not_before=old - timedelta(1)).pem)
+    issued = ROOTS[0].issue("phone", not_after=old, not_before=old - timedelta(1))
+    (tmp_path / "phone.pem").write_bytes(issued.certificate_pem + issued.key_pem)
+    done = load("static.server_certificates.url = phone.pem", "static.trusted_certificates.url = 0.pem")
+    assert done.refused == ()
+    assert len(done.warnings) == 2
+    assert all("2020-01-01" in one for one in done.warnings)
+
+
 def test_what_the_file_does_not_say_stays(load: Callable[..., Provisioned], flash: Flash) -> None:
     Settings(dev_cert=1).write(flash)
     assert load("static.security.ca_cert = 0").settings == Settings(ca_cert=0, dev_cert=1)
@@ -98,7 +125,9 @@ def test_what_the_file_does_not_say_stays(load: Callable[..., Provisioned], flas
         ("static.trusted_certificates.url = absent.pem", "there is no file"),
         ("static.trusted_certificates.url = y000000000028.cfg", "none of the extensions"),
         ("static.trusted_certificates.delete = all", "does not say what to delete"),
-        ("static.server_certificates.delete = http://localhost/custom.pem", "does not say what to delete"),
+        ("static.server_certificates.delete = http://localhost/custom.pem", "names no server certificate"),
+        ("static.server_certificates.url = 0.pem", "without its private key"),
+        ("static.server_certificates.url = https://example.com/phone.pem", "is not on this machine"),
     ],
 )
 def test_a_line_that_cannot_be_followed_is_told_and_the_others_are_followed(

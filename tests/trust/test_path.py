@@ -43,6 +43,7 @@ def shake(issued: Issued, sent: Sequence[x509.Certificate], policy: Policy) -> t
     client = SSL.Connection(context)
     client.set_connect_state()
     context = SSL.Context(SSL.TLS_SERVER_METHOD)
+    context.set_cipher_list(b"DEFAULT:@SECLEVEL=0")  # or OpenSSL would not even load the weak ones
     context.use_certificate(issued.certificate)
     context.use_privatekey(issued.key)
     for one in sent:
@@ -120,6 +121,15 @@ def test_pinned_leaf_is_its_own_path_and_anchor_whatever_is_sent_beside_it() -> 
         assert verdict.accepted
         assert subjects(verdict) == ["CN=sip.example.com"]
         assert (verdict.anchor, verdict.anchor_list) == ("CN=sip.example.com", "custom")
+
+
+def test_what_is_sent_above_a_pinned_leaf_still_has_to_be_strong() -> None:
+    """So OpenSSL has it in a handshake (error 67), though the path ends at the leaf."""
+    weak = ROOT.intermediate("Weak", key="rsa1024")
+    leaf = weak.issue(NAME)
+    verdict = both(leaf, weak.chain, Policy(anchors=trust(leaf.certificate)))
+    assert codes(verdict.problems) == [("weak_key", 1)]
+    assert both(leaf, [], Policy(anchors=trust(leaf.certificate))).accepted
 
 
 def test_path_of_a_refused_chain_goes_as_far_as_it_leads() -> None:
@@ -280,3 +290,28 @@ def test_name_constraints_of_mail_and_uris_are_as_openssl_has_them(
     verdict = both(excluding.issue(NAME, extensions=names(name)), excluding.chain, Policy(anchors=trust(TOP)))
     refused = good or "sip:" in str(name)
     assert codes(verdict.problems) == ([("name_not_permitted", 0)] if refused else [])
+
+
+# Dead ends that are not about signatures
+
+
+def test_issuer_that_the_key_identifier_does_not_mean_is_unknown_although_it_signed() -> None:
+    other = x509.DirectoryName(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "Another issuer")]))
+    meant = extension(x509.AuthorityKeyIdentifier(None, [other], 4711))
+    verdict = both(ROOT.issue(NAME, extensions=[meant]), [], Policy(anchors=trust(TOP)))
+    assert codes(verdict.problems) == [("unknown_issuer", 0)]
+    assert "names another certificate of that name" in verdict.problems[0].evidence
+
+
+def test_authority_with_extensions_that_cannot_be_read_is_malformed() -> None:
+    broken = extension(x509.UnrecognizedExtension(x509.NameConstraints.oid, b"\x30\x03\x82\x01\xff"), critical=True)
+    authority = ROOT.intermediate("Broken", extensions=[broken])
+    verdict = both(authority.issue(NAME), authority.chain, Policy(anchors=trust(TOP)))
+    assert {code for code, _ in codes(verdict.problems)} == {"malformed"}
+    assert "Broken" in verdict.problems[0].evidence
+
+
+def test_certificate_with_extensions_that_cannot_be_read_is_malformed_and_nothing_else() -> None:
+    broken = extension(x509.UnrecognizedExtension(x509.BasicConstraints.oid, b"\x30\x03\x82\x01\xff"), critical=True)
+    verdict = both(ROOT.issue(NAME, extensions=[broken]), [], Policy(anchors=trust(TOP)))
+    assert codes(verdict.problems) == [("malformed", 0)]
