@@ -222,9 +222,12 @@ def certificates_in(data: bytes, where: str) -> list[x509.Certificate]:
 def load(data: bytes) -> x509.Certificate:
     """Parse a certificate, PEM or DER. Raises ValueError."""
     with unwarned():
-        if data.startswith(b"-----BEGIN "):
-            return x509.load_pem_x509_certificate(data)
-        return x509.load_der_x509_certificate(data)
+        try:
+            if data.startswith(b"-----BEGIN "):
+                return x509.load_pem_x509_certificate(data)
+            return x509.load_der_x509_certificate(data)
+        except x509.InvalidVersion as error:  # which is no ValueError
+            raise ValueError(str(error)) from None
 
 
 @contextmanager
