@@ -29,7 +29,7 @@ class InboundLimits:
     """What callers may take of a phone, together and each."""
 
     connections: int = 1000
-    """At once, those in their handshake too: what a PBX opens is one or a few, and a thousand take less memory than a call's media."""
+    """At once, those in their handshake too: a PBX opens one or a few, and a thousand that do nothing take 50 MB."""
     per_source: int = 50
     """At once from one address (of IPv6: one /64, which is what one host has), so that nobody can take the places of all others. A PBX
     that opens a connection for each of its workers stays below."""

@@ -17,11 +17,11 @@ class Roster:
 
     def admit(self, account: Account) -> None:
         """Take on an account."""
-        self._by_user.setdefault(account.config.aor.user or "", []).append(account)
+        self._by_user.setdefault(account.config.aor.decoded_user or "", []).append(account)
 
     def dismiss(self, account: Account) -> None:
         """Let an account go; one that is not here is let go already."""
-        user = account.config.aor.user or ""
+        user = account.config.aor.decoded_user or ""
         namesakes = [other for other in self._by_user.pop(user, ()) if other is not account]
         if namesakes:
             self._by_user[user] = namesakes
@@ -30,7 +30,7 @@ class Roster:
         """Whom a request is for: the user of its Request-URI or, where that names none, of its To. None: nobody here."""
         try:
             to = request.to.uri
-            accounts = self._by_user.get(request.uri.user or to.user or "", [])
+            accounts = self._by_user.get(request.uri.decoded_user or to.decoded_user or "", [])
         except MalformedMessage:
             return None
         if len(accounts) > 1:

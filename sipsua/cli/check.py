@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 import typer
 
 from sipsua.cli.failure import UsageError
+from sipsua.cli.trusting import Lists, trusted
 
 # What is dear to import (OpenSSL, asyncio) is imported where the work begins, so that `--help` comes at once.
 
@@ -35,17 +36,21 @@ def check(
         typer.Option(metavar="FILE", help="Certificates to trust, PEM or DER: the custom list. May be given again."),
     ] = None,
     trust: Annotated[
-        Literal["builtin", "custom", "all", "mozilla"],
-        typer.Option(help="Lists that count: the phone's built-in one, that of --ca, both, or Mozilla's of today."),
+        Lists,
+        typer.Option(
+            help="Lists that count: the phone's built-in one; custom, that of --ca; both; or today's public roots and custom."
+        ),
     ] = "custom",
     names: Annotated[
         Literal["rfc2818", "rfc5922", "rfc6125", "rfc9525", "off"],
         typer.Option(help="Rule by which the certificate's names are compared; off: they are not."),
     ] = "rfc2818",
     cert: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Our own certificate, for servers that demand one; needs --key.")
+        str | None, typer.Option(metavar="FILE", help="Our own certificate with its key, shown to whoever asks for it.")
     ] = None,
-    key: Annotated[str | None, typer.Option(metavar="FILE", help="Its private key, not encrypted.")] = None,
+    key: Annotated[
+        str | None, typer.Option(metavar="FILE", help="The private key, where it is in a file of its own.")
+    ] = None,
     crl: Annotated[
         list[str] | None,
         typer.Option(metavar="FILE", help="Certificate revocation lists, PEM or DER. May be given again."),
@@ -59,7 +64,7 @@ def check(
 ) -> None:
     """Ask a server what it does in TLS, judge its certificates as ten clients would, and say what to change.
 
-    Up to seven connections are made, no SIP is sent. Exit codes: 0 accepted, 2 usage, 10 certificate refused, 11 its name
+    Up to six connections are made, no SIP is sent. Exit codes: 0 accepted, 2 usage, 10 certificate refused, 11 its name
     refused, 12 handshake failed, 13 unreachable, 17 a local file or setting is bad, 70 sipsua is wrong, 130 interrupted.
     """
     from datetime import UTC, datetime
@@ -71,7 +76,6 @@ def check(
     from sipsua.cli.screen import Screen
     from sipsua.errors import BadConfiguration, SipsuaError, Untrusted
     from sipsua.net.probe import probe
-    from sipsua.trust.builtin import built_in_roots, mozilla_roots
     from sipsua.trust.crl import CrlList
     from sipsua.trust.identity import Identity
     from sipsua.trust.policy import NameRule, Policy
@@ -88,8 +92,6 @@ def check(
         raise UsageError("--cert with --chain", fix="leave it out: nobody asks for it where there is no handshake")
     if key is not None and cert is None:
         raise UsageError("--key without --cert", fix="give the certificate that the key belongs to")
-    if ca and trust in ("builtin", "mozilla"):
-        raise UsageError(f"--ca with --trust {trust}: its certificates would not count", fix="say --trust all")
     if not 0.001 <= timeout <= LONGEST:
         raise UsageError(f"--timeout of {timeout:g} s", fix=f"give seconds from 0.001 to {LONGEST}")
     try:
@@ -97,13 +99,7 @@ def check(
     except BadConfiguration as error:
         raise UsageError(error.what, fix=error.fix) from None
     with within(timeout, "a file of --ca"):
-        anchors = TrustList.from_files(*ca or ())
-    if trust == "builtin":
-        anchors = built_in_roots()
-    elif trust == "all":
-        anchors = TrustList.union(anchors, built_in_roots())
-    elif trust == "mozilla":
-        anchors = mozilla_roots()
+        anchors = trusted(trust, TrustList.from_files(*ca or ()), ca or ())
     with within(timeout, "a file of --cert or --key"):
         identity = Identity.from_files(cert, key) if cert is not None else None
     with within(timeout, "a file of --crl"):

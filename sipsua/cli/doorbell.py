@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from sipsua.cli.screen import Screen
 from sipsua.errors import BadConfiguration
 from sipsua.events import Event, InboundClosed, InboundFailed, InboundOpened, InboundRefused
-from sipsua.trust.verdict import CertificateRefused
+from sipsua.trust.verdict import ALERT_NAMES, CertificateRefused
 
 
 class Doorbell:
@@ -44,6 +44,8 @@ class Doorbell:
             case InboundFailed(peer, error):
                 refused = isinstance(error, CertificateRefused)
                 what = "its certificate was refused" if refused else error.what.replace(peer, "it", 1)
+                if (alert := error.alert) is not None:
+                    what += f"; it was sent the alert {ALERT_NAMES.get(alert, 'unknown')} ({alert})"
                 line(("client", "bad"), f"{peer}: {what}", at=at)
                 if isinstance(error, CertificateRefused):
                     self._screen.verdict(error.verdict, indent=2)

@@ -27,11 +27,11 @@ def factory_reset(
     done = reset(phone, keep_certificates=keep_certificates)
     screen = Screen()
     screen.line(("reset", "good"), str(phone.directory))
-    trusted = "1 file" if done.trusted_deleted == 1 else f"{done.trusted_deleted} files"
-    kept = "kept" if done.kept else None
-    screen.line(
-        ("settings", "dim"), "            ", "deleted" if done.settings_deleted else "there were none", indent=2
-    )
-    screen.line(("trusted certificates", "dim"), kept or f"{trusted} deleted", indent=2)
-    server = kept or ("deleted" if done.server_deleted else "there was none")
-    screen.line(("server certificate", "dim"), "  ", server, indent=2)
+    trusted = "1 file deleted" if done.trusted_deleted == 1 else f"{done.trusted_deleted} files deleted"
+    server = "deleted" if done.server_deleted else "there was none"
+    for what, became in (
+        ("settings", "deleted" if done.settings_deleted else "there were none"),
+        ("trusted certificates", "kept" if done.kept else trusted),
+        ("server certificate", "kept" if done.kept else server),
+    ):
+        screen.line((f"{what:<21}", "dim"), became, indent=2)

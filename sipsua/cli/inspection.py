@@ -149,6 +149,8 @@ def _show_server(probe: Probe, staple: Staple | None, screen: Screen) -> None:
     at = f"at {probe.address}" if probe.address is not None else "not reached"
     name = f", asked for {probe.reference}" if probe.reference != probe.target.host else ""
     screen.line(("server", "title"), f"{probe.target} {at}{name}")
+    if probe.address is None:
+        return
     for version, one in probe.versions.items():
         words, tone = _TAKEN[one.taken]
         if one.taken and version < TlsVersion.TLS1_2:

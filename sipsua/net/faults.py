@@ -94,6 +94,9 @@ def _identity_refused(what: str, policy: Policy) -> IdentityRefused:
     )
 
 
+NO_CERTIFICATE: Final = "peer did not return a certificate"
+"""OpenSSL's reason where we are the server and demand one."""
+
 _ALERTS: Final = {name: number for number, name in ALERT_NAMES.items() if number} | {"user_cancelled": 90}
 """As OpenSSL spells them in its reasons, after `tlsv1 alert` and the like."""
 
@@ -119,7 +122,7 @@ _REASONS: Final = {
         "allow a version on both sides",
     ),
     "no shared cipher": ("failed: no cipher suite in common", "look at the cipher settings of both sides"),
-    "peer did not return a certificate": ("failed: it showed no certificate", "give the client a certificate"),
+    NO_CERTIFICATE: ("failed: it showed no certificate", "give the client a certificate"),
     "certificate verify failed": (
         "failed: its certificate leads to no trust anchor, or cannot be used",
         "trust the issuer of the client's certificate, and look at its validity and purpose",

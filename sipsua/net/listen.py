@@ -113,7 +113,7 @@ class Listener:
         self._socket: socket.socket | None = None
         self._most = self.limits.connections
         self._resume: asyncio.TimerHandle | None = None
-        self._idle: asyncio.Future[None] | None = None
+        self._empty: asyncio.Future[None] | None = None
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -165,8 +165,9 @@ class Listener:
         for visitor in list(self._visitors.values()):
             visitor.leave("the phone stopped listening")
         if self._visitors:
-            self._idle = self.loop.create_future()
-            await self._idle
+            self._empty = self.loop.create_future()
+            await self._empty
+            self._empty = None
 
     # The lines
 
@@ -247,8 +248,8 @@ class Listener:
         if self._by_source[source] <= 0:
             del self._by_source[source]
         self._refused -= {"*", source}
-        if self._idle is not None and not self._visitors:
-            self._idle.set_result(None)
+        if self._empty is not None and not self._visitors and not self._empty.done():
+            self._empty.set_result(None)
 
     def _rest(self, error: OSError) -> None:
         """No connection can be taken now, for want of file descriptors or memory: those that wait go on waiting in the kernel."""

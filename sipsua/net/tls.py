@@ -33,7 +33,7 @@ from OpenSSL import SSL
 from OpenSSL.crypto import FILETYPE_ASN1, X509, dump_certificate
 
 from sipsua.errors import Defect, FlowLost, HandshakeFailed, Misuse, SipsuaError
-from sipsua.net.faults import alert_in, cut_off, flow_fault, handshake_fault, not_tls
+from sipsua.net.faults import NO_CERTIFICATE, alert_in, cut_off, flow_fault, handshake_fault, not_tls
 from sipsua.trust.certificate import describe
 from sipsua.trust.ciphers import cipher_list
 from sipsua.trust.crl import CrlList
@@ -41,7 +41,7 @@ from sipsua.trust.identity import Identity
 from sipsua.trust.names import parse_reference
 from sipsua.trust.openssl import client_refusal
 from sipsua.trust.policy import Policy, TlsVersion
-from sipsua.trust.store import TrustList
+from sipsua.trust.store import TrustList, load
 from sipsua.trust.verdict import Certificate, CertificateRefused, Verdict
 from sipsua.trust.verifier import Verification
 
@@ -73,7 +73,7 @@ def client_context(policy: Policy, *, keylog: Callable[[bytes], None] | None = N
     # It is asked on connections that have requested a staple, and on no others.
     _lib.SSL_CTX_set_tlsext_status_cb(context._context, _staple_callback)
     for der in chain:
-        context.add_extra_chain_cert(x509.load_der_x509_certificate(der))
+        context.add_extra_chain_cert(load(der))
     if keylog is None:
         shared[key] = context
     else:
@@ -100,7 +100,7 @@ def server_context(
     context.use_certificate(identity.x509.to_cryptography())
     context.use_privatekey(identity.pkey.to_cryptography_key())  # type: ignore[arg-type]
     for der in _chain(identity):
-        context.add_extra_chain_cert(x509.load_der_x509_certificate(der))
+        context.add_extra_chain_cert(load(der))
     # Without it OpenSSL fails a client that brings a ticket where client certificates are demanded.
     context.set_session_id(b"sipsua")
     if client_anchors is not None:
@@ -109,7 +109,7 @@ def server_context(
         _lib.SSL_CTX_set_verify(context._context, mode, _client_verify_callback)
         for anchor in client_anchors:
             # CertificateRequest names them, so that a client with several certificates can choose.
-            context.add_client_ca(x509.load_der_x509_certificate(anchor.der))
+            context.add_client_ca(load(anchor.der))
     return context
 
 
@@ -417,6 +417,8 @@ class TlsPipe:
             return CertificateRefused(client_refusal(*watch.client_refused))
         reason = "close_notify" if isinstance(error, SSL.ZeroReturnError) else _reason(error)
         self.alert_received = alert_in(reason)
+        if reason == NO_CERTIFICATE and self._connection.get_protocol_version() == TlsVersion.TLS1_3:
+            watch.alert_sent = 116  # encrypted in TLS 1.3, so it is not read off the record (RFC 8446 section 4.4.2.4)
         shown = self._policy is not None and self._connection.get_peer_certificate() is not None
         return handshake_fault(peer, self._policy, reason, shown=shown)
 

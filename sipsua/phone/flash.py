@@ -148,8 +148,12 @@ class Flash:
     def delete(self, name: str) -> bool:
         """Delete a file; False if there was none."""
         path = self.path(name)
-        if not path.exists() and not path.is_symlink():
+        try:
+            path.lstat()  # so that nothing is made where there is nothing
+        except (FileNotFoundError, NotADirectoryError):
             return False
+        except OSError as error:
+            raise self._fault("delete", path, error) from error
         with self.lock():
             try:
                 path.unlink()
@@ -228,7 +232,11 @@ class Flash:
             folders[:] = [folder for folder in folders if not Path(place, folder, _LOCK).exists()]
             for file in files:
                 if file.startswith(_NEW):
-                    Path(place, file).unlink(missing_ok=True)
+                    left = Path(place, file)
+                    try:
+                        left.unlink(missing_ok=True)
+                    except OSError as error:
+                        raise self._fault("delete", left, error) from error
 
     def _busy(self) -> BadConfiguration:
         return BadConfiguration(

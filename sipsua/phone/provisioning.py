@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from sipsua.errors import BadConfiguration
 from sipsua.phone.cfg import CfgFile
+from sipsua.phone.device import Device
 from sipsua.phone.flash import Flash
-from sipsua.phone.reset import SERVER_CERTIFICATE
 from sipsua.phone.settings import PREFIX, Settings
-from sipsua.phone.trusted import LOCALHOST, AlreadyTrusted, TrustedCertificates
+from sipsua.phone.trusted import AlreadyTrusted, TrustedCertificates
 from sipsua.trust.store import path_text, read_file
 
 DELETE_TRUSTED = "static.trusted_certificates.delete"
@@ -27,11 +27,15 @@ LOAD_TRUSTED = "static.trusted_certificates.url"
 """A file of this machine, as a path (relative to the configuration file) or a `file://` URL; each line loads one."""
 DELETE_SERVER = "static.server_certificates.delete"
 """`http://localhost/all`: there is one at most."""
+LOAD_SERVER = "static.server_certificates.url"
+"""Likewise a file of this machine, with certificate and key; it takes the place of the one that was there."""
 
 _DEEDS = {
-    name.removeprefix(old): name for name in (DELETE_TRUSTED, DELETE_SERVER, LOAD_TRUSTED) for old in ("", PREFIX)
+    name.removeprefix(old): name
+    for name in (DELETE_TRUSTED, DELETE_SERVER, LOAD_TRUSTED, LOAD_SERVER)
+    for old in ("", PREFIX)
 }
-_ORDER = (DELETE_TRUSTED, DELETE_SERVER, LOAD_TRUSTED)
+_ORDER = (DELETE_TRUSTED, DELETE_SERVER, LOAD_TRUSTED, LOAD_SERVER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,7 @@ def provision(flash: Flash, path: str | os.PathLike[str], at: datetime | None = 
     """
     where = path_text(path)
     file = CfgFile.parse(read_file(where), where)
-    trusted = TrustedCertificates(flash)
+    trusted, device = TrustedCertificates(flash), Device(flash)
     deeds = sorted(
         ((_ORDER.index(_DEEDS[name]), number, value) for number, name, value in file if name in _DEEDS and value)
     )
@@ -68,10 +72,11 @@ def provision(flash: Flash, path: str | os.PathLike[str], at: datetime | None = 
                     trusted.delete_url(value)
                 elif _ORDER[kind] == LOAD_TRUSTED:
                     warnings += trusted.add(_local(value, Path(where).parent), at).warnings
-                elif value == f"{LOCALHOST}all":
-                    flash.delete(SERVER_CERTIFICATE)
+                elif _ORDER[kind] == LOAD_SERVER:
+                    own = device.upload(_local(value, Path(where).parent))
+                    warnings += own.doubts(at if at is not None else datetime.now(UTC))
                 else:
-                    raise BadConfiguration(f"{value[:200]!r} does not say what to delete", fix=f"write {LOCALHOST}all")
+                    device.delete(value)
             except AlreadyTrusted:
                 pass
             except BadConfiguration as error:

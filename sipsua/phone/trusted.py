@@ -115,7 +115,8 @@ class TrustedCertificates:
                         fix="there is nothing to do; or delete the old one first",
                     )
             if len(before) + len(anchors) > MAXIMUM:
-                held = f"there are {len(before)} custom certificates and a phone holds {MAXIMUM}"
+                there = "is 1 custom certificate" if len(before) == 1 else f"are {len(before)} custom certificates"
+                held = f"there {there} and a phone holds {MAXIMUM}"
                 more = f"{where} holds {len(anchors)} more" if len(anchors) > 1 else f"{where} is one too many"
                 raise BadConfiguration(
                     f"{held}: {more}" + (", of which none was taken" if len(anchors) > 1 else ""),

@@ -53,8 +53,8 @@ NEGOTIATION_CASES: tuple[Case, ...] = (
     ),
     _negotiation(
         "no-common-group",
-        "It takes no key exchange group but X448.",
-        lambda site: replace(good(site), groups="X448"),
+        "It speaks TLS 1.3 with no key exchange group but brainpoolP384r1.",
+        lambda site: replace(only(TlsVersion.TLS1_3)(site), groups="brainpoolP384r1tls13"),
         Must(exit_codes=(12,)),
     ),
     _negotiation(

@@ -21,6 +21,10 @@ DAY = timedelta(days=1)
 _ROOT, _INTERMEDIATE = "bad server root", "bad server intermediate"
 
 
+GARBAGE = bytes.fromhex("301d 0a0100 a018 3016 0609 2b0601050507300101 0409") + b"\xa5" * 9
+"""An OCSPResponse (RFC 6960 section 4.2.1) that is `successful`, and whose BasicOCSPResponse is garbage."""
+
+
 def _now() -> datetime:
     return datetime.now(UTC).replace(microsecond=0)
 
@@ -67,6 +71,13 @@ def make_staple_case(
         return shown(site, leaf, root, staple=staple(root, leaf) if staple is not None else b"")
 
     return make
+
+
+def staple_of_another(root: CertificateAuthority, leaf: Issued) -> bytes:
+    """A response for the same serial number and name of the CA: others OpenSSL does not let its server staple."""
+    another = CertificateAuthority(_ROOT)
+    twin = another.issue("other", serial=leaf.certificate.serial_number)
+    return ocsp_response(another, twin.certificate, signer=root)
 
 
 _revocation = cases_of(Kind.REVOCATION)
@@ -165,8 +176,8 @@ REVOCATION_CASES: tuple[Case, ...] = (
     ),
     _revocation(
         "staple-of-another-hard",
-        "The stapled OCSP response is for another certificate.",
-        make_staple_case(staple=lambda root, leaf: ocsp_response(root, root.issue("other").certificate)),
+        "The stapled OCSP response is for another certificate: of the same serial number, by another CA of the same name.",
+        make_staple_case(staple=staple_of_another),
         refused(ProblemCode.REVOCATION_UNKNOWN, "bad_certificate_status_response"),
         staple=True,
         revocation="hard",
@@ -181,9 +192,9 @@ REVOCATION_CASES: tuple[Case, ...] = (
     ),
     _revocation(
         "staple-garbage-hard",
-        "The stapled OCSP response is garbage.",
-        make_staple_case(staple=lambda root, leaf: b"\xa5" * 64),
-        refused(ProblemCode.REVOCATION_UNKNOWN, "bad_certificate_status_response"),
+        "The stapled OCSP response says that it is one, and holds garbage.",
+        make_staple_case(staple=lambda root, leaf: GARBAGE),
+        refused(ProblemCode.MALFORMED, "bad_certificate_status_response"),
         staple=True,
         revocation="hard",
     ),

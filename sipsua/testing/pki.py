@@ -41,6 +41,8 @@ class Bends(TypedDict, total=False):
     """Start of the validity; by default a day ago, for an authority a year."""
     not_after: datetime | None
     """End of the validity; by default in a year, for an authority in ten: it outlives what it issues."""
+    serial: int
+    """Serial number; by default a random one."""
     digest: str
     """Hash of the signature: `sha256` (default), `sha224`, `sha384`, `sha512`, or `sha1` and `md5` where the signing key is RSA."""
     extensions: Iterable[x509.Extension[x509.ExtensionType]]
@@ -262,7 +264,7 @@ def _issue(
         subject_name=subject,
         issuer_name=issuer.certificate.subject if issuer is not None else subject,
         public_key=public,
-        serial_number=x509.random_serial_number(),
+        serial_number=bends.get("serial") or x509.random_serial_number(),
         not_valid_before=bends.get("not_before") or now - timedelta(days=1),
         not_valid_after=bends.get("not_after") or now + timedelta(days=365),
     )

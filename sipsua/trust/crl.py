@@ -17,9 +17,9 @@ from OpenSSL._util import lib as _lib
 from OpenSSL.crypto import X509Store, X509StoreFlags
 
 from sipsua.errors import BadConfiguration, Defect
-from sipsua.trust.store import Name, comparable, path_text, pem_bytes, read_file
+from sipsua.trust.store import Name, comparable, path_text, pem_blocks, pem_bytes, read_file
 
-_PEM_BLOCK = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", re.DOTALL)
+_PEM_CRL = re.compile(rb"-----BEGIN (X509 CRL)-----")
 
 
 class CrlList:
@@ -51,9 +51,8 @@ class CrlList:
     def _read(cls, data: bytes, where: str) -> CrlList:
         if not data.strip():
             raise BadConfiguration(f"{where} is empty", fix="give a PEM or DER file with a CRL")
-        blocks = [found[0] for found in _PEM_BLOCK.finditer(data)]
         try:
-            if blocks:
+            if blocks := list(pem_blocks(data, _PEM_CRL)):
                 return cls(x509.load_pem_x509_crl(block) for block in blocks)
             if b"-----BEGIN " in data:
                 raise ValueError("another kind of PEM")

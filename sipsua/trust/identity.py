@@ -18,9 +18,9 @@ from OpenSSL.crypto import X509, Error, PKey
 
 from sipsua.errors import BadConfiguration
 from sipsua.trust import key as public
-from sipsua.trust.store import certificates_in, path_text, pem_bytes, read_file
+from sipsua.trust.store import certificates_in, path_text, pem_blocks, pem_bytes, read_file
 
-_PEM_KEY = re.compile(rb"-----BEGIN ([A-Z0-9 ]*PRIVATE KEY)-----.*?-----END \1-----", re.DOTALL)
+_PEM_KEY = re.compile(rb"-----BEGIN ([A-Z0-9 ]{0,20}PRIVATE KEY)-----")
 
 
 class Identity:
@@ -41,10 +41,10 @@ class Identity:
 
     def __init__(self, certificates: list[Certificate], key: bytes, *, where: str, key_where: str) -> None:
         """`certificates` leaf first, `key` PEM or DER; `where` and `key_where` name them in a BadConfiguration."""
-        match = _PEM_KEY.search(key)
-        load = load_pem_private_key if match else load_der_private_key
         try:
-            private_key = load(match[0] if match else key, password=None)
+            block = next(pem_blocks(key, _PEM_KEY), None)
+            load = load_pem_private_key if block is not None else load_der_private_key
+            private_key = load(block if block is not None else key, password=None)
         except TypeError:
             # `from None` throughout: what a parser says of a key is nothing for a traceback.
             raise BadConfiguration(

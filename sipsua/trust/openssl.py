@@ -95,7 +95,7 @@ def client_refusal(path: Sequence[bytes], errno: int, depth: int) -> Verdict:
         accepted=False,
         verified=False,
         policy="client certificates by RFC 5280",
-        reference="the client",
+        reference=f"the client {chain[0].subject}" if chain else "the client",
         chain=chain,
         problems=(replace(problem, fix=_CLIENT_FIXES.get(problem.code, problem.fix)),),
         path=chain,

@@ -91,7 +91,7 @@ _PHONE_LOOKS = (
     Look(roots_only=True, unsettled="whether the phone trusts a listed certificate that is no root"),
     Look(
         legacy_path=True,
-        unsettled="whether its firmware follows the chain that was sent to its end, as OpenSSL 1.0 did (--legacy-path tells)",
+        unsettled="whether its firmware follows the chain that was sent to its end, as OpenSSL 1.0 did (a policy with legacy_path tells)",
     ),
     Look(
         roots_only=True,
@@ -149,6 +149,15 @@ def as_go(sight: Sight) -> Iterator[Problem | Unsettled]:
             if weak and all((_rsa_bits(one) or 0) >= 1024 for one in weak):
                 continue
         yield from _unless_another_way("Go", sight, problem)
+    for index, authority in _constraining_subjects(sight):
+        if authority.extensions[x509.NameConstraints.oid].critical:
+            yield Problem(
+                ProblemCode.UNKNOWN_CRITICAL_EXTENSION,
+                index,
+                "Go UnhandledCriticalExtension",
+                f"{authority.text} has critical name constraints on subjects, which Go does not process",
+                "have the server's certificate issued by a CA without them",
+            )
     if sight.certificates and (leaf := sight.certificates[0]) is not None:
         yield from _unless_fit("Go", leaf, "EC P-224", "EC P-256", "EC P-384", "EC P-521", "Ed25519")
 
@@ -192,6 +201,10 @@ def as_rustls(sight: Sight) -> Iterator[Problem | Unsettled]:
             f"{leaf.text} is trusted itself, which counts for nothing here; its issuer {leaf.issuer_text} is not trusted",
             f"trust the CA {leaf.issuer_text} instead",
         )
+    if any(_constraining_subjects(sight)):
+        yield Unsettled(
+            "whether its version of webpki knows name constraints on subjects; older ones refuse all under them"
+        )
     if key.name_of(leaf.key) == "EC P-521":
         yield Unsettled("whether rustls was built with a provider that has P-521 (aws-lc-rs has, ring has not)")
     elif (bits := _rsa_bits(leaf)) is not None and _STRONG <= bits < 2048:
@@ -217,16 +230,28 @@ PERSONAS = (
         looks=_PHONE_LOOKS,
     ),
     Persona(
-        name="rfc2818", what="sipsua with --names rfc2818: RFC 2818 section 3.1", names=names.rfc2818, chain=as_judged
+        name="rfc2818",
+        what="sipsua itself with the name rule of RFC 2818 section 3.1",
+        names=names.rfc2818,
+        chain=as_judged,
     ),
     Persona(
-        name="rfc5922", what="sipsua with --names rfc5922: RFC 5922 section 7", names=names.rfc5922, chain=as_judged
+        name="rfc5922",
+        what="sipsua itself with the name rule of RFC 5922 section 7",
+        names=names.rfc5922,
+        chain=as_judged,
     ),
     Persona(
-        name="rfc6125", what="sipsua with --names rfc6125: RFC 6125 section 6", names=names.rfc6125, chain=as_judged
+        name="rfc6125",
+        what="sipsua itself with the name rule of RFC 6125 section 6",
+        names=names.rfc6125,
+        chain=as_judged,
     ),
     Persona(
-        name="rfc9525", what="sipsua with --names rfc9525: RFC 9525 section 6", names=names.rfc9525, chain=as_judged
+        name="rfc9525",
+        what="sipsua itself with the name rule of RFC 9525 section 6",
+        names=names.rfc9525,
+        chain=as_judged,
     ),
     Persona(
         name="pjsip",
@@ -287,6 +312,16 @@ def _unless_fit(client: str, leaf: Parsed, *kinds: str) -> Iterator[Problem]:
         bits is None and not key.is_weak(leaf.key) and key.name_of(leaf.key) not in kinds
     ):
         yield _unfit(client, leaf)
+
+
+def _constraining_subjects(sight: Sight) -> Iterator[tuple[int, Parsed]]:
+    """The sent authorities on the path whose name constraints are about subjects, with their place in the chain."""
+    path = {step.der for step in sight.verdict.path}
+    for index, one in enumerate(sight.certificates):
+        if one is not None and one.der in path and (constraints := one.extension(x509.NameConstraints)) is not None:
+            subtrees = (*(constraints.permitted_subtrees or ()), *(constraints.excluded_subtrees or ()))
+            if any(isinstance(subtree, x509.DirectoryName) for subtree in subtrees):
+                yield index, one
 
 
 def _rsa_bits(certificate: Parsed) -> int | None:

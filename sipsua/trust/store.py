@@ -26,13 +26,13 @@ from cryptography.utils import CryptographyDeprecationWarning
 from OpenSSL._util import lib as _lib
 from OpenSSL.crypto import X509, Error, X509Store, X509StoreFlags
 
-from sipsua.errors import BadConfiguration, Defect
+from sipsua.errors import BadConfiguration, Defect, printable
 
 MAXIMUM_FILE_SIZE = 5_000_000
 """Bytes. The limit that the phone has for a certificate file."""
 
-_PEM_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
-_PEM_LABEL = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----")
+_PEM_CERTIFICATE = re.compile(rb"-----BEGIN (CERTIFICATE|X509 CERTIFICATE)-----")
+_PEM_LABEL = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +74,10 @@ class TrustList:
                 self._by_subject.setdefault(comparable(certificate.subject), []).append(anchor)
                 openssl.append(X509.from_cryptography(certificate))
             except (ValueError, Error) as error:
+                where = f" in {anchor.path}" if anchor.path is not None else ""
                 raise BadConfiguration(
-                    f"trust anchor {anchor.subject} cannot be used: {error}", fix="take it out of the list"
+                    f"the certificate of {printable(anchor.subject[:80])}{where} is broken inside, and OpenSSL does not take it",
+                    fix="have it issued again, or take it out of the list",
                 ) from error
         self._openssl = tuple(openssl)
 
@@ -101,9 +103,13 @@ class TrustList:
         cls, data: bytes | str, origin: str = "custom", *, where: str = "the PEM text of the trust list"
     ) -> TrustList:
         """Take a PEM bundle (or DER bytes) from memory. Raises BadConfiguration, naming `where`, if it holds no certificate."""
-        return cls(
-            tuple(_anchor(certificate, origin, None) for certificate in certificates_in(pem_bytes(data, where), where))
+        anchors = tuple(
+            _anchor(certificate, origin, None) for certificate in certificates_in(pem_bytes(data, where), where)
         )
+        try:
+            return cls(anchors)
+        except BadConfiguration as error:
+            raise BadConfiguration(f"{where}: {error.what}", fix=error.fix) from error
 
     @classmethod
     def union(cls, *lists: TrustList) -> TrustList:
@@ -192,11 +198,12 @@ def certificates_in(data: bytes, where: str) -> list[x509.Certificate]:
         except ValueError as error:
             what = "holds a private key" if _is_der_key(data) else "is neither a PEM nor a DER certificate"
             raise BadConfiguration(f"{where} {what}", fix="give the file of the certificate") from error
-    if data.count(b"-----BEGIN CERTIFICATE-----") > data.count(b"-----END CERTIFICATE-----"):
+    try:
+        blocks = list(pem_blocks(data, _PEM_CERTIFICATE))
+    except ValueError:
         raise BadConfiguration(
             f"a certificate in {where} is cut off: END CERTIFICATE is missing", fix="copy or export it again"
-        )
-    blocks = [m for m in _PEM_BLOCK.finditer(data) if m[1] in (b"CERTIFICATE", b"X509 CERTIFICATE")]
+        ) from None
     if not blocks:
         labels = sorted({label.decode() for label in _PEM_LABEL.findall(data)})
         if any(label.endswith("PRIVATE KEY") for label in labels):
@@ -205,18 +212,34 @@ def certificates_in(data: bytes, where: str) -> list[x509.Certificate]:
                 fix="give the file of the certificate, and check who can read the key",
             )
         raise BadConfiguration(
-            f"{where} holds no certificate but {', '.join(labels) or 'an unfinished PEM block'}",
+            f"{where} holds no certificate but {', '.join(labels[:5]) or 'an unfinished PEM block'}",
             fix="give a PEM file with BEGIN CERTIFICATE, or the DER form",
         )
     certificates = []
     for number, block in enumerate(blocks, 1):
         try:
-            certificates.append(load(block[0]))
+            certificates.append(load(block))
         except ValueError as error:
             raise BadConfiguration(
                 f"certificate {number} of {len(blocks)} in {where} is broken", fix="export it again, or take it out"
             ) from error
     return certificates
+
+
+def pem_blocks(data: bytes, begins: re.Pattern[bytes]) -> Iterator[bytes]:
+    """The PEM blocks whose beginnings match, in order; group 1 of the pattern is the label. Raises ValueError at one without its end.
+
+    A pattern for the whole block would take hours for a file of nothing but beginnings.
+    """
+    end = 0
+    for begin in begins.finditer(data):
+        mark = b"-----END " + begin[1] + b"-----"
+        inside = begin.start() < end
+        end = data.find(mark, begin.end())
+        if inside or end < 0:
+            raise ValueError("a PEM block without its end")
+        end += len(mark)
+        yield data[begin.start() : end]
 
 
 def load(data: bytes) -> x509.Certificate:
@@ -227,7 +250,7 @@ def load(data: bytes) -> x509.Certificate:
                 return x509.load_pem_x509_certificate(data)
             return x509.load_der_x509_certificate(data)
         except x509.InvalidVersion as error:  # which is no ValueError
-            raise ValueError(str(error)) from None
+            raise ValueError(str(error)) from error
 
 
 @contextmanager

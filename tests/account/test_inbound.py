@@ -8,6 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sipsua.account.account import Account
 from sipsua.account.config import AccountConfig
@@ -19,6 +21,8 @@ from sipsua.events import Event, RequestAnswered
 from sipsua.sip.framing import Framer
 from sipsua.sip.message import Message, Response
 from sipsua.testing.pair import AccountPair
+from sipsua.trust.policy import Policy
+from sipsua.trust.store import TrustList
 
 LIMITS = InboundLimits(first=30, idle=100, message=20)
 SOURCE = "192.0.2.9:40000"
@@ -98,6 +102,7 @@ def test_request_is_answered_by_the_account_of_its_user_with_the_persona_of_that
         ("sips:bob@192.0.2.1", "<sips:alice@pbx.example.com>", "bob"),
         ("sips:192.0.2.1:5061", "<sips:bob@pbx.example.com>", "bob"),
         ("sip:bob@192.0.2.1;transport=tls", "<sips:pbx.example.com>", "bob"),
+        ("sips:%62o%62@192.0.2.1", "<sips:alice@pbx.example.com>", "bob"),
         ("sips:carol@192.0.2.1", "<sips:alice@pbx.example.com>", None),
         ("sips:192.0.2.1", "<sips:pbx.example.com>", None),
         ("sips:BOB@192.0.2.1", "<sips:bob@pbx.example.com>", None),
@@ -232,6 +237,35 @@ def test_what_breaks_the_framing_ends_the_connection_after_the_answers_before(
     assert reason in phone.inbound.wants_close
     phone.receive(request(branch="z9hG4bKlater"))
     assert phone.said() == []
+
+
+PIECES = [
+    request(),
+    request("INVITE", branch="z9hG4bKother"),
+    request(uri="sips:nobody@192.0.2.1"),
+    request(CSeq="1 INVITE"),
+    b"SIP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n",
+    b"\r\n\r\n",
+    b"\r",
+]
+
+
+@given(st.lists(st.sampled_from(PIECES) | st.binary(max_size=40), max_size=8), st.data())
+def test_whatever_a_caller_sends_nothing_but_an_answer_or_the_end_comes_of_it(
+    pieces: list[bytes], data: st.DataObject
+) -> None:
+    wire = bytearray(b"".join(pieces))
+    for at in data.draw(st.lists(st.integers(0, len(wire)), max_size=4)):
+        wire[at : at + 1] = data.draw(st.binary(max_size=3))
+    config = AccountConfig(uri="sips:alice@pbx.example.com", policy=Policy(anchors=TrustList.empty()))
+    phone = Phone(config)
+    cut = data.draw(st.integers(0, len(wire)))
+    for now, piece in enumerate((bytes(wire[:cut]), bytes(wire[cut:]))):
+        phone.receive(piece, float(now))
+    sent = phone.inbound.data_to_send()
+    assert set(sent.split(b"SIP/2.0 ", 1)[0]) <= set(b"\r\n")
+    phone.inbound.handle_timer(1000.0)
+    assert phone.inbound.wants_close is not None
 
 
 def test_caller_that_says_nothing_is_shown_the_door(make_config: MakeConfig) -> None:

@@ -87,6 +87,7 @@ class Kamailio:
     - ``ping_interval`` sends OPTIONS on every bound flow that often, and removes the binding of a phone that leaves
       them unanswered for five intervals and ten seconds.
     - ``unbind_lost_flows`` removes a binding within about a second of its connection's end.
+    - ``dials`` lets it open connections to phones, see :meth:`dial`; with ``client_ca`` it verifies what they show, too.
     - ``max_connections`` and ``memory_mb`` for load: a flow with a binding takes about 75 KiB of its shared memory, and the
       process needs that many open files and two hundred more (``ulimit -n``).
 
@@ -116,6 +117,7 @@ class Kamailio:
         wrong_password: Literal[401, 403] = 401,
         ping_interval: int = 0,
         unbind_lost_flows: bool = False,
+        dials: bool = False,
         max_connections: int = 512,
         memory_mb: int = 64,
         program: str = "/usr/sbin/kamailio",
@@ -161,6 +163,7 @@ class Kamailio:
                 ("AUTHENTICATION_INFO", authentication_info),
                 ("REFUSE_WRONG_PASSWORD", wrong_password == 403),
                 ("UNBIND_LOST_FLOWS", unbind_lost_flows),
+                ("DIALS", dials),
             )
             if wanted
         ]
@@ -268,23 +271,16 @@ class Kamailio:
             raise KamailioError(f"{user} has no binding to send {method} to")
         if not any(bound[0].received == f"sip:127.0.0.1:{flow.peer_port};transport=tls" for flow in self.flows()):
             raise KamailioError(f"the flow of {user} is gone: {bound[0].received}")
-        lines = {
-            "From": "<sip:pbx@127.0.0.1>",
-            "To": f"<sip:{user}@127.0.0.1>",
-            "Contact": f"<sip:127.0.0.1:{self.port};transport=tls>",
-            **(headers or {}),
-        }
-        answer = self.rpc(
-            "tm.t_uac_wait_block",
-            method,
-            bound[0].contact,
-            bound[0].received,
-            f"tls:127.0.0.1:{self.port}",
-            "".join(f"{name}: {value}\r\n" for name, value in lines.items()),
-            body,
-            timeout=40.0,
-        )
-        return int(answer["code"]), str(answer["text"])
+        return self._request(user, method, bound[0].contact, bound[0].received, headers or {}, body)
+
+    def dial(self, user: str, method: str = "OPTIONS") -> tuple[int, str]:
+        """Send a request to where the user's first Contact says, over a connection that it opens (with ``dials``), as an old
+        PBX does; and wait for the final answer like :meth:`send`. 477 where no connection came about.
+        """
+        bound = self.bindings(user)
+        if not bound:
+            raise KamailioError(f"{user} has no binding to send {method} to")
+        return self._request(user, method, bound[0].contact, bound[0].contact, {}, "")
 
     def rpc(self, method: str, *parameters: str | int, timeout: float = 5.0) -> Any:
         """Call one of Kamailio's RPC methods and return its result; :class:`KamailioError` on a fault or no answer."""
@@ -304,6 +300,27 @@ class Kamailio:
         if "error" in answer:
             raise KamailioError(f"{method}: {answer['error']['code']} {answer['error']['message']}")
         return answer["result"]
+
+    def _request(
+        self, user: str, method: str, uri: str, next_hop: str, headers: dict[str, str], body: str
+    ) -> tuple[int, str]:
+        lines = {
+            "From": "<sip:pbx@127.0.0.1>",
+            "To": f"<sip:{user}@127.0.0.1>",
+            "Contact": f"<sip:127.0.0.1:{self.port};transport=tls>",
+            **headers,
+        }
+        answer = self.rpc(
+            "tm.t_uac_wait_block",
+            method,
+            uri,
+            next_hop,
+            f"tls:127.0.0.1:{self.port}",
+            "".join(f"{name}: {value}\r\n" for name, value in lines.items()),
+            body,
+            timeout=40.0,
+        )
+        return int(answer["code"]), str(answer["text"])
 
     def _start_on(self, port: int) -> None:
         # Unix socket paths end at 107 octets and test directories are deep, so the socket gets a short directory of its own.

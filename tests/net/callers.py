@@ -49,7 +49,8 @@ class Phone(Listener):
     """A listener whose events can be waited for."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(IDENTITY, **{"host": "127.0.0.1", "port": 0, "limits": PATIENT, "sink": self._took, **options})
+        usual = {"identity": IDENTITY, "host": "127.0.0.1", "port": 0, "limits": PATIENT, "sink": self._took}
+        super().__init__(**{**usual, **options})
         self.events: list[Event] = []
         self._waiting: list[tuple[Callable[[], object], asyncio.Future[None]]] = []
 
@@ -83,14 +84,15 @@ class Phone(Listener):
 
 
 @asynccontextmanager
-async def listening(**options: Any) -> AsyncIterator[Phone]:
-    """A phone that can be called as user 1000; whatever clients do to it, nothing may escape into the loop."""
+async def listening(*users: str, **options: Any) -> AsyncIterator[Phone]:
+    """A phone where these users can be called; whatever clients do to it, nothing may escape into the loop."""
     faults: list[dict[str, Any]] = []
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, fault: faults.append(fault))
     tasks = asyncio.all_tasks()
     async with Phone(**options) as phone:
-        phone.admit(Callee())
+        for user in users:
+            phone.admit(Callee(user))
         yield phone
     assert faults == []
     assert phone.connections == 0
@@ -174,3 +176,12 @@ def options(user: str, number: int) -> bytes:
         f"From: <sips:pbx@pbx.example.com>;tag=1\r\nTo: <sips:{user}@pbx.example.com>\r\nCall-ID: a@pbx\r\n"
         f"CSeq: {number} OPTIONS\r\nContent-Length: 0\r\n\r\n"
     ).encode()
+
+
+def record(kind: int, body: bytes) -> bytes:
+    """A TLS record in the clear."""
+    return bytes([kind, 3, 1]) + len(body).to_bytes(2, "big") + body
+
+
+HELLO_BEGUN = record(22, b"\x01\x00\x02\x00\x03\x03" + bytes(40))
+"""The first octets of a ClientHello of 512, and no more."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import random
 import resource
 import socket
 import ssl
@@ -26,10 +27,24 @@ from sipsua.errors import BadConfiguration, HandshakeFailed, Misuse
 from sipsua.events import InboundClosed, InboundFailed, InboundOpened, InboundRefused, RequestAnswered
 from sipsua.net import listen as listen_module
 from sipsua.net.listen import BACKLOG, MAX_GREETING, Listener, _source
+from sipsua.net.tls import TlsPipe, server_context
 from sipsua.testing.pki import CertificateAuthority, Issued
+from sipsua.trust.policy import Policy
 from sipsua.trust.store import TrustList
 from sipsua.trust.verdict import CertificateRefused, ProblemCode
-from tests.net.callers import IDENTITY, PATIENT, PHONE, Callee, Client, calling, client_context, listening, options
+from tests.net.callers import (
+    HELLO_BEGUN,
+    IDENTITY,
+    PATIENT,
+    PHONE,
+    Callee,
+    Client,
+    calling,
+    client_context,
+    listening,
+    options,
+    record,
+)
 
 TLS1_2, TLS1_3 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 versions = pytest.mark.parametrize("version", [TLS1_2, TLS1_3], ids=["TLSv1.2", "TLSv1.3"])
@@ -53,7 +68,7 @@ async def test_client_that_verifies_is_shown_the_phones_certificate_and_answered
     """The guide: "When clients request a TLS connection with the IP phone, the IP phone sends the server certificate to the clients
     for authentication."
     """
-    async with listening() as phone:
+    async with listening("1000") as phone:
         # It trusts the manufacturer's root alone: the phone sends its intermediate along.
         async with calling(phone, client_context(version)) as client:
             tls = client.writer.get_extra_info("ssl_object")
@@ -72,7 +87,7 @@ async def test_client_that_verifies_is_shown_the_phones_certificate_and_answered
 
 @pytest.mark.asyncio
 async def test_request_reaches_the_line_that_it_is_for_with_the_callers_address() -> None:
-    async with listening() as phone:
+    async with listening("1000") as phone:
         lines = [Callee("1001"), Callee("1002")]
         for line in lines:
             phone.admit(line)
@@ -86,7 +101,7 @@ async def test_request_reaches_the_line_that_it_is_for_with_the_callers_address(
 
 @pytest.mark.asyncio
 async def test_requests_and_pings_in_one_segment_are_all_answered() -> None:
-    async with listening() as phone, calling(phone) as client:
+    async with listening("1000") as phone, calling(phone) as client:
         client.writer.write(b"\r\n\r\n" + options("1000", 1) + b"\r\n\r\n" + options("nobody", 2) + options("1000", 3))
         assert await client.reader.readexactly(4) == b"\r\n\r\n"  # two pongs, which wait for nobody
         assert [await client.answer() for _ in range(3)] == [200, 404, 200]
@@ -94,7 +109,7 @@ async def test_requests_and_pings_in_one_segment_are_all_answered() -> None:
 
 @pytest.mark.asyncio
 async def test_leaving_says_close_notify_to_all_and_waits_for_theirs() -> None:
-    async with listening() as phone:
+    async with listening("1000") as phone:
         async with calling(phone) as client, calling(phone) as other, calling(phone, plain=True):
             assert await client.ask() == await other.ask() == 200
             leaving = asyncio.create_task(phone.close())
@@ -108,7 +123,7 @@ async def test_leaving_says_close_notify_to_all_and_waits_for_theirs() -> None:
 
 @pytest.mark.asyncio
 async def test_client_that_never_answers_close_notify_holds_the_end_up_no_longer_than_the_limit() -> None:
-    async with listening(limits=short(close=0.1)) as phone, calling(phone) as client:
+    async with listening("1000", limits=short(close=0.1)) as phone, calling(phone) as client:
         assert await client.ask() == 200
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]
         async with asyncio.timeout(10):
@@ -122,7 +137,7 @@ async def test_client_that_never_answers_close_notify_holds_the_end_up_no_longer
 @versions
 async def test_client_with_a_trusted_certificate_is_taken_and_named(version: ssl.TLSVersion, tmp_path: Path) -> None:
     issued = CLIENTS.intermediate("site CA").issue("pbx.example.com")
-    async with listening(client_anchors=TrustList.from_pem(CLIENTS.pem)) as phone:
+    async with listening("1000", client_anchors=TrustList.from_pem(CLIENTS.pem)) as phone:
         async with calling(phone, client_context(version, issued, tmp_path)) as client:
             assert await client.ask() == 200
         certificate = phone.of(InboundOpened)[0].certificate
@@ -156,7 +171,7 @@ async def test_refused_client_certificate_is_explained_and_the_client_told_by_al
     context.set_ciphers("DEFAULT@SECLEVEL=0")
     files = shown.write(tmp_path, "client")
     context.load_cert_chain(files.certificate, files.key)
-    async with listening(client_anchors=TrustList.from_pem(CLIENTS.pem)) as phone:
+    async with listening("1000", client_anchors=TrustList.from_pem(CLIENTS.pem)) as phone:
         with pytest.raises(ssl.SSLError) as caught:
             async with calling(phone, context) as client:
                 await client.ask()
@@ -165,7 +180,8 @@ async def test_refused_client_certificate_is_explained_and_the_client_told_by_al
         assert isinstance(failed.error, CertificateRefused)
         assert failed.error.alert == alert
         verdict = failed.error.verdict
-        assert (verdict.accepted, verdict.verified, verdict.reference) == (False, False, "the client")
+        name = shown.certificate.subject.rfc4514_string().removeprefix("CN=")
+        assert (verdict.accepted, verdict.verified, verdict.reference) == (False, False, f"the client CN={name}")
         assert [str(problem.code) for problem in verdict.problems] == [code]
         assert fix in verdict.problems[0].fix
         assert verdict.chain[0].der == shown.certificate.public_bytes(Encoding.DER)
@@ -175,20 +191,21 @@ async def test_refused_client_certificate_is_explained_and_the_client_told_by_al
 @pytest.mark.asyncio
 @versions
 async def test_client_without_the_demanded_certificate_is_told_so(version: ssl.TLSVersion) -> None:
-    async with listening(client_anchors=TrustList.from_pem(CLIENTS.pem)) as phone:
+    async with listening("1000", client_anchors=TrustList.from_pem(CLIENTS.pem)) as phone:
         with pytest.raises(ssl.SSLError) as caught:
             async with calling(phone, client_context(version)) as client:
                 await client.ask()
         (failed,) = await phone.until_told(InboundFailed)
         assert "it showed no certificate" in failed.error.what
         assert failed.error.fix == "give the client a certificate"
-        alert = "HANDSHAKE_FAILURE" if version is TLS1_2 else "CERTIFICATE_REQUIRED"
-        assert alert in (caught.value.reason or "")
+        alert, name = (40, "HANDSHAKE_FAILURE") if version is TLS1_2 else (116, "CERTIFICATE_REQUIRED")
+        assert failed.error.alert == alert
+        assert name in (caught.value.reason or "")
 
 
 @pytest.mark.asyncio
 async def test_client_is_told_whose_certificates_are_taken() -> None:
-    async with listening(client_anchors=TrustList.from_pem(CLIENTS.pem + STRANGERS.pem)) as phone:
+    async with listening("1000", client_anchors=TrustList.from_pem(CLIENTS.pem + STRANGERS.pem)) as phone:
 
         def names() -> list[str]:
             context = SSL.Context(SSL.TLS_CLIENT_METHOD)
@@ -205,12 +222,6 @@ async def test_client_is_told_whose_certificates_are_taken() -> None:
 # Hostile clients: what they do must not hurt who calls at the same time
 
 
-def record(kind: int, body: bytes) -> bytes:
-    return bytes([kind, 3, 1]) + len(body).to_bytes(2, "big") + body
-
-
-HELLO_BEGUN = record(22, b"\x01\x00\x02\x00\x03\x03" + bytes(40))
-"""The first octets of a ClientHello of 512, and no more."""
 HELLO_OF_16_MIB = record(22, b"\x01\xff\xff\xff\x03\x03" + bytes(1000))
 HELLO_OF_100_KIB = [
     record(22, (b"\x01\x01\x90\x00\x03\x03" if not number else b"") + bytes(16000)) for number in range(6)
@@ -237,7 +248,7 @@ NO_TLS = [
 @pytest.mark.asyncio
 @pytest.mark.parametrize(("data", "what", "fix"), NO_TLS)
 async def test_client_that_begins_no_handshake_is_named_and_closed(data: bytes, what: str, fix: str) -> None:
-    async with listening() as phone, calling(phone) as good:
+    async with listening("1000") as phone, calling(phone) as good:
         async with calling(phone, plain=True) as bad:
             bad.writer.write(data)
             (failed,) = await phone.until_told(InboundFailed)
@@ -248,6 +259,25 @@ async def test_client_that_begins_no_handshake_is_named_and_closed(data: bytes, 
         assert await good.ask() == 200
 
 
+def test_client_hello_changed_anywhere_is_refused_or_waited_for_and_nothing_else() -> None:
+    client = TlsPipe.client(Policy(anchors=TrustList.empty()), "phone.example.com")
+    client.start()
+    hello = client.outgoing()
+    context, dice = server_context(IDENTITY, client_anchors=TrustList.from_pem(CLIENTS.pem)), random.Random(5061)
+    refused = 0
+    for _ in range(1000):
+        changed = bytearray(hello)
+        for _ in range(dice.choice((1, 1, 1, 5))):
+            changed[dice.randrange(5, len(changed))] = dice.randrange(256)
+        pipe = TlsPipe.server(context)
+        try:
+            assert pipe.receive(bytes(changed)) == b""
+        except HandshakeFailed:
+            refused += 1
+        assert not pipe.established
+    assert refused > 100  # others are taken for another client's, and answered
+
+
 @pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("data", "what"),
@@ -255,7 +285,7 @@ async def test_client_that_begins_no_handshake_is_named_and_closed(data: bytes, 
     ids=["nothing", "half a ClientHello"],
 )
 async def test_client_that_goes_before_the_handshake_is_done_is_told_of(data: bytes, what: str) -> None:
-    async with listening() as phone:
+    async with listening("1000") as phone:
         async with calling(phone, plain=True) as client:
             client.writer.write(data)
             client.writer.write_eof()
@@ -269,7 +299,7 @@ async def test_client_that_goes_before_the_handshake_is_done_is_told_of(data: by
 @pytest.mark.asyncio
 @pytest.mark.parametrize("data", [b"", HELLO_BEGUN, b"\x16"], ids=["nothing", "half a ClientHello", "one octet"])
 async def test_client_that_does_not_finish_its_handshake_is_closed_at_the_limit(data: bytes) -> None:
-    async with listening(limits=short(handshake=0.1)) as phone, calling(phone, plain=True) as client:
+    async with listening("1000", limits=short(handshake=0.1)) as phone, calling(phone, plain=True) as client:
         client.writer.write(data)
         (failed,) = await phone.until_told(InboundFailed)
         assert "did not finish the TLS handshake within 0.1 s" in failed.error.what
@@ -293,7 +323,7 @@ async def test_client_that_does_not_finish_its_handshake_is_closed_at_the_limit(
 async def test_client_that_wastes_the_phones_time_is_closed_orderly(
     limits: InboundLimits, data: bytes, reason: str
 ) -> None:
-    async with listening(limits=limits) as phone, calling(phone) as client:
+    async with listening("1000", limits=limits) as phone, calling(phone) as client:
         client.writer.write(data)
         await client.ended()
         (closed,) = await phone.until_told(InboundClosed)
@@ -303,7 +333,7 @@ async def test_client_that_wastes_the_phones_time_is_closed_orderly(
 @pytest.mark.asyncio
 @versions
 async def test_client_that_never_reads_is_cut_off_and_others_are_served(version: ssl.TLSVersion) -> None:
-    async with listening() as phone, calling(phone) as good, calling(phone, client_context(version)) as bad:
+    async with listening("1000") as phone, calling(phone) as good, calling(phone, client_context(version)) as bad:
         assert await bad.ask() == 200
         bad.writer.transport.pause_reading()  # type: ignore[attr-defined]
         bad.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -321,7 +351,7 @@ async def test_client_that_never_reads_is_cut_off_and_others_are_served(version:
 
 @pytest.mark.asyncio
 async def test_resets_at_every_stage_leave_nothing_behind() -> None:
-    async with listening() as phone, calling(phone) as good:
+    async with listening("1000") as phone, calling(phone) as good:
         for stage in range(5):
             async with AsyncExitStack() as stack:
                 bad = await stack.enter_async_context(calling(phone, plain=stage < 2))
@@ -339,7 +369,7 @@ async def test_resets_at_every_stage_leave_nothing_behind() -> None:
 
 @pytest.mark.asyncio
 async def test_reset_before_the_connection_is_accepted_is_survived() -> None:
-    async with listening() as phone:
+    async with listening("1000") as phone:
         for _ in range(20):
             with closing(socket.create_connection(("127.0.0.1", phone.port))) as sock:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
@@ -350,7 +380,7 @@ async def test_reset_before_the_connection_is_accepted_is_survived() -> None:
 
 @pytest.mark.asyncio
 async def test_renegotiation_is_not_taken_part_in_and_hurts_nobody() -> None:
-    async with listening() as phone, calling(phone) as good:
+    async with listening("1000") as phone, calling(phone) as good:
 
         def renegotiate() -> str:
             context = SSL.Context(SSL.TLS_CLIENT_METHOD)
@@ -382,7 +412,7 @@ async def test_thousand_idle_connections_do_not_keep_a_client_out() -> None:
         pytest.skip("2,100 open files are needed here")
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 4096), hard))
     try:
-        async with listening(limits=replace(PATIENT, connections=1001)) as phone:
+        async with listening("1000", limits=replace(PATIENT, connections=1001)) as phone:
             async with AsyncExitStack() as stack:
                 for number in range(1000):
                     sock = stack.enter_context(closing(socket.socket()))
@@ -402,7 +432,7 @@ async def test_thousand_idle_connections_do_not_keep_a_client_out() -> None:
 
 @pytest.mark.asyncio
 async def test_source_with_too_many_connections_is_turned_away_and_another_is_not() -> None:
-    async with listening(limits=replace(PATIENT, per_source=3)) as phone:
+    async with listening("1000", limits=replace(PATIENT, per_source=3)) as phone:
         async with AsyncExitStack() as stack:
             for _ in range(3):
                 await stack.enter_async_context(calling(phone, plain=True, source="127.0.0.2"))
@@ -421,7 +451,7 @@ async def test_source_with_too_many_connections_is_turned_away_and_another_is_no
 
 @pytest.mark.asyncio
 async def test_when_all_connections_are_taken_others_are_turned_away_until_one_is_free() -> None:
-    async with listening(limits=replace(PATIENT, connections=2)) as phone:
+    async with listening("1000", limits=replace(PATIENT, connections=2)) as phone:
         async with calling(phone) as good, calling(phone, plain=True, source="127.0.0.2"):
             async with calling(phone, plain=True, source="127.0.0.3") as refused:
                 assert await refused.ended() == b""
@@ -448,7 +478,7 @@ async def test_half_of_the_files_stay_for_the_phones_own_flows() -> None:
 async def test_want_of_file_descriptors_is_survived_and_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listen_module, "PAUSE", 0.02)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    async with listening() as phone, calling(phone) as good:
+    async with listening("1000") as phone, calling(phone) as good:
         assert await good.ask() == 200
         waiting = [socket.create_connection(("127.0.0.1", phone.port)) for _ in range(5)]
         top = max(int(name) for name in os.listdir("/proc/self/fd"))
@@ -496,7 +526,7 @@ def test_source_is_an_address_of_ipv4_and_a_network_of_ipv6(host: str, source: s
     ("host", "contact"), [("127.0.0.1", "127.0.0.1"), ("", ""), ("0.0.0.0", ""), ("::1", "::1"), ("::", "")]
 )
 async def test_account_says_the_address_where_it_can_be_called(host: str, contact: str) -> None:
-    async with listening(host=host) as phone:
+    async with listening("1000", host=host) as phone:
         line = Callee("1001")
         phone.admit(line)
         assert line.account.listening == (contact, phone.port)
@@ -505,7 +535,7 @@ async def test_account_says_the_address_where_it_can_be_called(host: str, contac
 @pytest.mark.asyncio
 @pytest.mark.parametrize("target", ["127.0.0.1", "::1"])
 async def test_all_addresses_are_those_of_both_families(target: str) -> None:
-    async with listening(host="") as phone:
+    async with listening("1000", host="") as phone:
         reader, writer = await asyncio.open_connection(target, phone.port, ssl=client_context())
         assert await Client(reader, writer).ask() == 200
         writer.close()
@@ -537,7 +567,7 @@ async def test_what_cannot_be_listened_on_is_bad_configuration(options: dict[str
 @pytest.mark.asyncio
 @pytest.mark.parametrize("host", ["127.0.0.1", ""])
 async def test_port_that_is_taken_is_named(host: str) -> None:
-    async with listening(host=host) as phone:
+    async with listening("1000", host=host) as phone:
         with pytest.raises(BadConfiguration) as caught:
             await Listener(IDENTITY, host=host, port=phone.port).start()
         assert f"port {phone.port}" in caught.value.what
@@ -553,3 +583,18 @@ async def test_listener_out_of_its_time_is_misuse() -> None:
         with pytest.raises(Misuse, match="listens already"):
             await phone.start()
     await phone.close()
+
+
+@pytest.mark.asyncio
+async def test_listener_that_was_closed_listens_on_its_port_again() -> None:
+    async with listening("1000") as phone:
+        for _ in range(3):
+            async with calling(phone) as client:
+                assert await client.ask() == 200
+                port = phone.port
+                await phone.close()
+            await phone.start()
+            assert phone.port == port
+        async with calling(phone) as client:
+            assert await client.ask() == 200
+        await phone.until(lambda: phone.connections == 0)

@@ -206,7 +206,8 @@ def test_name_rule_of_the_policy_decides(openssl: str, files: IssuedFiles) -> No
 )
 def test_server_without_tls_gets_its_reason(case: str, words: str, known: bool | None) -> None:
     with BadServer(CASES[case]) as server:
-        found = ask(server.port, seconds=1.0)
+        # Who answers is waited for, however busy the machine; who is silent is not.
+        found = ask(server.port, seconds=20.0 if known is not None else 1.0)
     assert isinstance(found.handshake.error, HandshakeFailed)
     assert words in found.handshake.error.what
     assert taken(found) == dict.fromkeys(TlsVersion, known)
@@ -229,7 +230,7 @@ def test_half_a_handshake_ends_in_time(case: str) -> None:
 @pytest.mark.parametrize("case", ["tls-then-silence", "tls-then-broken-record", "tls-then-close"])
 def test_what_a_server_does_after_the_handshake_is_no_failure(case: str) -> None:
     with BadServer(CASES[case]) as server:
-        found = ask(server.port, server.policy, reference=server.setup.reference, seconds=4.0)
+        found = ask(server.port, server.policy, reference=server.setup.reference)
     assert found.handshake.error is None
     assert found.handshake.established
     assert found.versions[TLS1_2].taken

@@ -119,22 +119,34 @@ def test_authority_outlives_what_it_issues_unless_told_otherwise() -> None:
     assert old.certificate.not_valid_after_utc == end
 
 
-def test_weak_keys_and_signatures_are_made_when_asked_for() -> None:
+@pytest.mark.parametrize(
+    ("digest", "hashing", "algorithm"),
+    [
+        ("sha1", hashes.SHA1(), x509.SignatureAlgorithmOID.RSA_WITH_SHA1),
+        ("md5", hashes.MD5(), x509.SignatureAlgorithmOID.RSA_WITH_MD5),
+    ],
+)
+def test_weak_keys_and_signatures_are_made_when_asked_for(
+    digest: str, hashing: hashes.SHA1 | hashes.MD5, algorithm: x509.ObjectIdentifier
+) -> None:
     authority = CertificateAuthority(key="rsa")
-    issued = authority.issue("a", key="rsa1024", digest="sha1")
+    issued = authority.issue("a", key="rsa1024", digest=digest)
     assert isinstance(issued.key, rsa.RSAPrivateKey)
     assert issued.key.key_size == 1024
-    assert issued.certificate.signature_algorithm_oid == x509.SignatureAlgorithmOID.RSA_WITH_SHA1
+    assert issued.certificate.signature_algorithm_oid == algorithm
     public = authority.certificate.public_key()
     assert isinstance(public, rsa.RSAPublicKey)
-    public.verify(
-        issued.certificate.signature, issued.certificate.tbs_certificate_bytes, padding.PKCS1v15(), hashes.SHA1()
-    )
+    public.verify(issued.certificate.signature, issued.certificate.tbs_certificate_bytes, padding.PKCS1v15(), hashing)
 
 
-def test_sha1_by_an_authority_with_an_ec_key_is_misuse() -> None:
+@pytest.mark.parametrize("digest", ["sha1", "md5"])
+def test_old_digest_of_an_authority_with_an_ec_key_is_misuse(digest: str) -> None:
     with pytest.raises(Misuse, match="RSA"):
-        CertificateAuthority().issue("a", digest="sha1")
+        CertificateAuthority().issue("a", digest=digest)
+
+
+def test_serial_number_is_the_one_that_was_asked_for() -> None:
+    assert CertificateAuthority().issue("a", serial=7).certificate.serial_number == 7
 
 
 def test_unknown_kind_of_key_is_misuse() -> None:

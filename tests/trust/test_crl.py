@@ -43,6 +43,7 @@ BAD = {
     "empty": (b" \n", "is empty"),
     "a certificate": (ROOT.pem, "holds no certificate revocation list"),
     "text": (b"hello", "holds no certificate revocation list"),
+    "nothing but beginnings": (b"-----BEGIN X509 CRL-----\n" * 180_000, "holds no certificate revocation list"),
     "cut off": (der(FIRST)[:-9], "holds no certificate revocation list"),
     "broken in one block of two": (FIRST + SECOND.replace(b"M", b"N", 1), "holds no certificate revocation list"),
 }

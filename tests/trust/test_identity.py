@@ -107,6 +107,12 @@ def test_certificate_file_without_its_key_says_how_to_give_it(tmp_path: Path) ->
         Identity.from_files(PHONE.write(tmp_path).certificate)
 
 
+def test_a_file_of_nothing_but_beginnings_is_refused_in_linear_time() -> None:
+    # What takes quadratic time does not come to an end.
+    with pytest.raises(BadConfiguration, match="no usable private key"):
+        Identity.from_pem(PHONE.chain_pem, b"-----BEGIN PRIVATE KEY-----\n" * 170_000)
+
+
 def test_pem_texts_are_told_apart_in_words() -> None:
     with pytest.raises(BadConfiguration) as caught:
         Identity.from_pem(PHONE.chain_pem, OTHER.key_pem)

@@ -22,6 +22,8 @@ from sipsua.trust.store import MAXIMUM_FILE_SIZE, TrustList
 ROOT = CertificateAuthority("Root A")
 OTHER = CertificateAuthority("Root B")
 
+VERSION_3 = b"\xa0\x03\x02\x01\x02"
+
 
 def der(authority: CertificateAuthority) -> bytes:
     return authority.certificate.public_bytes(Encoding.DER)
@@ -127,8 +129,10 @@ def test_store_at_judges_dates_as_of_that_time_whatever_the_zone() -> None:
         (ROOT.pem[:200], "is cut off: END CERTIFICATE is missing"),
         (ROOT.pem + OTHER.pem[:200], "is cut off: END CERTIFICATE is missing"),
         (ROOT.pem[:200] + b"\n" + OTHER.pem, "is cut off: END CERTIFICATE is missing"),
+        (ROOT.pem[:200] + b"\n" + OTHER.pem + b"-----END CERTIFICATE-----\n", "is cut off: END CERTIFICATE is missing"),
         (b"-----BEGIN PKCS7-----\nAAAA\n-----END PKCS7-----\n", "PKCS7"),
         (der(ROOT) + b"\0", "neither a PEM nor a DER certificate"),
+        (der(ROOT).replace(VERSION_3, b"\xa0\x03\x02\x01\x01"), "neither a PEM nor a DER certificate"),
     ],
 )
 def test_file_without_a_certificate_is_a_configuration_error(tmp_path: Path, content: bytes, says: str) -> None:
@@ -222,3 +226,36 @@ def test_a_union_that_nobody_holds_is_let_go() -> None:
 def test_bytes_in_memory_are_told_apart_by_the_name_that_is_given() -> None:
     with pytest.raises(BadConfiguration, match="the upload is empty"):
         TrustList.from_pem(b"", where="the upload")
+
+
+def test_a_certificate_that_only_openssl_refuses_is_named(tmp_path: Path) -> None:
+    # What is in a name, here the issuer's, the first parser does not look at.
+    broken = der(ROOT).replace(b"Root A", b"R\x80ot A", 1)
+    path = tmp_path / "ca.der"
+    path.write_bytes(broken)
+    with pytest.raises(BadConfiguration) as caught:
+        TrustList.from_files(path)
+    assert f"CN=Root A in {path} is broken inside" in caught.value.what
+    assert "asn1" not in caught.value.what
+    with pytest.raises(BadConfiguration, match=r"^the upload: .* OpenSSL does not take it"):
+        TrustList.from_pem(broken, where="the upload")
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        *[b"-----BEGIN CERTIFICATE-----\n", b"-----BEGIN X509 CERTIFICATE-----\n", b"-----BEGIN A-----\n"],
+        *[b"-----BEGIN PRIVATE KEY-----\n", b"-----BEGIN " + b"A" * 1000, b"-----BEGIN CERTIFICATE-----\n-----END"],
+        b"-----BEGIN CERTIFICATE-----\n-----END X509 CERTIFICATE-----\n",
+    ],
+)
+def test_a_file_of_nothing_but_beginnings_is_refused_in_linear_time(piece: bytes) -> None:
+    # What takes quadratic time does not come to an end.
+    with pytest.raises(BadConfiguration) as caught:
+        TrustList.from_pem(piece * (MAXIMUM_FILE_SIZE // len(piece)))
+    assert len(caught.value.what) < 300
+
+
+def test_a_file_of_many_kinds_of_blocks_is_told_in_few_words() -> None:
+    with pytest.raises(BadConfiguration, match=r"holds no certificate but A0, A1, A10, A100, A1000 \("):
+        TrustList.from_pem(b"".join(b"-----BEGIN A%d-----\n" % number for number in range(2000)))
