@@ -8,6 +8,7 @@ each connection what the phone did: how far it came, which alert it sent, whethe
 from __future__ import annotations
 
 from difflib import get_close_matches
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -93,13 +94,28 @@ def site_of(host: str, name: str, address: str | None) -> Site:
     from sipsua.trust.names import parse_reference
 
     for option, value in (("--host", host), ("--address", address)):
-        if value is not None and parse_reference(value).ip is None:
+        if value is not None and not _is_address(value):
             raise UsageError(f"{option} {printable(value)} is no IP address", fix="give one such as 192.0.2.10")
-    if (address or host) in ("0.0.0.0", "::"):
-        raise UsageError(f"--host {host} is no address to reach it by", fix="give that of this machine with --address")
-    dns = parse_reference(name).dns
-    if dns is None or "." not in dns:
+    if ip_address(address or host).is_unspecified:
         raise UsageError(
-            f"--name {printable(name)} is no DNS name of two labels", fix="give one such as pbx.example.com"
+            f"{address or host} is no address to reach it by", fix="give that of this machine with --address"
         )
-    return Site(dns, address or host)
+    dns = parse_reference(name).dns
+    if dns is None or "." not in dns or len(dns) > LONGEST_NAME:
+        raise UsageError(
+            f"--name {printable(name)} is no DNS name of at least two labels and at most {LONGEST_NAME} letters",
+            fix="give one such as pbx.example.com",
+        )
+    return Site(dns, str(ip_address(address or host)))
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+LONGEST_NAME = 48
+"""Some cases have it, and more, in a common name, which has 64 letters at most (RFC 5280 appendix A.1)."""

@@ -23,6 +23,9 @@ from sipsua.testing.visit import Progress, Visit
 
 Words = tuple[str, Tone]
 
+WIDTH = max(map(len, CASES))
+"""Letters of the longest name of a case."""
+
 
 @dataclass(frozen=True, slots=True)
 class Trial:
@@ -106,8 +109,8 @@ def list_cases(screen: Screen) -> None:
         if case.kind is not kind:
             kind = case.kind
             screen.line((str(kind), "title"))
-        screen.line((case.name, "dim"), case.what, indent=2)
-        screen.line("a good phone", expectation(case.must), indent=6)
+        screen.line((f"{case.name:{WIDTH}}", "dim"), case.what, indent=2)
+        screen.line("a good phone", expectation(case.must), indent=WIDTH + 3)
     screen.line((f"{len(CASES)} cases", "title"))
 
 
@@ -120,7 +123,7 @@ def expectation(must: Must) -> str:
         if must.warnings:
             words += f", and warns of {', '.join(sorted(must.warnings))}"
     elif must.problems:
-        words = f"refuses the certificate for {', '.join(sorted(must.problems))}{alert}"
+        words = f"refuses the certificate ({', '.join(sorted(must.problems))}){alert}"
     elif must.locks:
         words = f"gives the connection up after the handshake{alert}"
     else:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, TypedDict, Unpack
 
@@ -25,6 +26,9 @@ from sipsua.trust.identity import Identity
 from sipsua.trust.policy import NameRule, Policy, Revocation, TlsVersion
 from sipsua.trust.store import TrustList
 from sipsua.trust.verdict import ProblemCode
+
+ROOT, INTERMEDIATE = "bad server root", "bad server intermediate"
+"""What the authorities are called."""
 
 
 class Kind(StrEnum):
@@ -65,8 +69,15 @@ class Site:
         return self.name.partition(".")[2]
 
     def fill(self, text: str) -> str:
-        """The text with `{name}`, `{parent}`, `{top}` (the last label of the name) and `{address}` filled in."""
-        return text.format(name=self.name, parent=self.parent, top=self.name.rpartition(".")[2], address=self.address)
+        """The text with `{name}`, `{parent}`, `{top}` (the last label of the name), `{address}` and `{tail}` (the address without its
+        first number) filled in."""
+        return text.format(
+            name=self.name,
+            parent=self.parent,
+            top=self.name.rpartition(".")[2],
+            address=self.address,
+            tail=self.address.partition(".")[2] or self.address,
+        )
 
 
 class Wishes(TypedDict, total=False):
@@ -212,7 +223,7 @@ class Case:
             "warnings": sorted(self.must.warnings),
             "alert": self.must.alert,
             "locks": self.must.locks,
-            "wishes": dict(self.wishes),
+            "settings": dict(self.wishes),
         }
 
 
@@ -239,10 +250,15 @@ def cases_of(kind: Kind) -> Callable[..., Case]:
     return case
 
 
+def ago(days: int) -> datetime:
+    """So many days ago, in UTC, in whole seconds as certificates have them."""
+    return datetime.now(UTC).replace(microsecond=0) - timedelta(days=days)
+
+
 def good(site: Site) -> Setup:
     """As it should be: leaf, intermediate, root; the names of the site."""
-    root = CertificateAuthority("bad server root")
-    intermediate = root.intermediate("bad server intermediate")
+    root = CertificateAuthority(ROOT)
+    intermediate = root.intermediate(INTERMEDIATE)
     leaf = intermediate.issue(site.name, site.address)
     return Setup(leaf=leaf, chain=leaf.chain, anchors=(root.certificate,), reference=site.name)
 

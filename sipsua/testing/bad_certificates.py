@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from cryptography import x509
@@ -18,11 +18,14 @@ from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsag
 
 from sipsua.testing.bad_case import (
     GOOD,
+    INTERMEDIATE,
+    ROOT,
     Case,
     Kind,
     Must,
     Setup,
     Site,
+    ago,
     cases_of,
     good,
     good_tls12,
@@ -36,14 +39,6 @@ from sipsua.testing.pki import CertificateAuthority, extension, key_usage, self_
 from sipsua.trust.policy import TlsVersion
 from sipsua.trust.verdict import ProblemCode
 
-DAY = timedelta(days=1)
-
-_ROOT, _INTERMEDIATE = "bad server root", "bad server intermediate"
-
-
-def _now() -> datetime:
-    return datetime.now(UTC).replace(microsecond=0)
-
 
 def three(
     *,
@@ -54,19 +49,19 @@ def three(
     """Root, intermediate and leaf for the names of a site, each bent by the arguments that `pki` takes."""
 
     def make(site: Site) -> Setup:
-        top = CertificateAuthority(_ROOT, **root or {})
-        middle = top.intermediate(_INTERMEDIATE, **intermediate or {})
+        top = CertificateAuthority(ROOT, **root or {})
+        middle = top.intermediate(INTERMEDIATE, **intermediate or {})
         return shown(site, middle.issue(site.name, site.address, **leaf or {}), top)
 
     return make
 
 
 def make_self_signed(site: Site) -> Setup:
-    return shown(site, self_signed(site.name, site.address), CertificateAuthority(_ROOT))
+    return shown(site, self_signed(site.name, site.address), CertificateAuthority(ROOT))
 
 
 def make_self_signed_ca(site: Site) -> Setup:
-    return shown(site, self_signed(site.name, site.address, ca=True), CertificateAuthority(_ROOT))
+    return shown(site, self_signed(site.name, site.address, ca=True), CertificateAuthority(ROOT))
 
 
 def make_untrusted_root(site: Site) -> Setup:
@@ -74,7 +69,7 @@ def make_untrusted_root(site: Site) -> Setup:
 
 
 def make_root_of_same_name(site: Site) -> Setup:
-    return replace(good(site), anchors=(CertificateAuthority(_ROOT).certificate,))
+    return replace(good(site), anchors=(CertificateAuthority(ROOT).certificate,))
 
 
 def make_untrusted_root_sent(site: Site) -> Setup:
@@ -95,24 +90,24 @@ def make_incomplete(site: Site) -> Setup:
 
 def make_incomplete_below(site: Site) -> Setup:
     """Of two intermediates the lower one, which the leaf's issuer is, is not sent."""
-    root = CertificateAuthority(_ROOT)
+    root = CertificateAuthority(ROOT)
     upper = root.intermediate("upper intermediate")
     leaf = upper.intermediate("lower intermediate").issue(site.name, site.address)
     return shown(site, leaf, root, chain=(upper.certificate,))
 
 
 def make_incomplete_with_aia(site: Site) -> Setup:
-    root = CertificateAuthority(_ROOT)
+    root = CertificateAuthority(ROOT)
     where = x509.AccessDescription(
         AuthorityInformationAccessOID.CA_ISSUERS, x509.UniformResourceIdentifier("http://ca.invalid/intermediate.cer")
     )
     access = extension(x509.AuthorityInformationAccess([where]))
-    leaf = root.intermediate(_INTERMEDIATE).issue(site.name, site.address, extensions=[access])
+    leaf = root.intermediate(INTERMEDIATE).issue(site.name, site.address, extensions=[access])
     return shown(site, leaf, root, chain=())
 
 
 def make_out_of_order(site: Site) -> Setup:
-    root = CertificateAuthority(_ROOT)
+    root = CertificateAuthority(ROOT)
     leaf = root.intermediate("upper intermediate").intermediate("lower intermediate").issue(site.name, site.address)
     return shown(site, leaf, root, chain=tuple(reversed(leaf.chain)))
 
@@ -130,10 +125,10 @@ def make_huge_chain(site: Site) -> Setup:
 
 def make_cross_signed(site: Site) -> Setup:
     """The trap of 2021: the new root is trusted, and the chain that is sent goes on from it to an old root, which has expired."""
-    old = CertificateAuthority("old root", not_before=_now() - 3650 * DAY, not_after=_now() - DAY)
+    old = CertificateAuthority("old root", not_before=ago(3650), not_after=ago(1))
     new = CertificateAuthority("new root")
     crossed = CertificateAuthority("new root", issuer=old, key=new.key)
-    leaf = new.intermediate(_INTERMEDIATE).issue(site.name, site.address)
+    leaf = new.intermediate(INTERMEDIATE).issue(site.name, site.address)
     return shown(site, leaf, new, old, chain=(*leaf.chain, crossed.certificate))
 
 
@@ -142,6 +137,28 @@ def flipped(certificate: x509.Certificate) -> x509.Certificate:
     der = bytearray(certificate.public_bytes(Encoding.DER))
     der[-1] ^= 1
     return x509.load_der_x509_certificate(bytes(der))
+
+
+def constrained(permitted: str | None = None, excluded: str | None = None) -> Callable[[Site], Setup]:
+    """An intermediate that may issue for these DNS names only, or not for those."""
+
+    def make(site: Site) -> Setup:
+        subtrees = x509.NameConstraints(
+            [x509.DNSName(permitted)] if permitted else None, [x509.DNSName(site.fill(excluded))] if excluded else None
+        )
+        return three(intermediate={"extensions": [extension(subtrees, critical=True)]})(site)
+
+    return make
+
+
+def make_bad_signature(site: Site) -> Setup:
+    setup = good(site)
+    return replace(setup, leaf=replace(setup.leaf, certificate=flipped(setup.leaf.certificate)))
+
+
+def make_bad_signature_of_ca(site: Site) -> Setup:
+    setup = good(site)
+    return replace(setup, chain=tuple(map(flipped, setup.chain)))
 
 
 _control, _validity, _chain = cases_of(Kind.CONTROL), cases_of(Kind.VALIDITY), cases_of(Kind.CHAIN)
@@ -153,26 +170,6 @@ _UNKNOWN = extension(
     x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.99999.1"), b"\x05\x00"), critical=True
 )
 _CLIENT_ONLY = extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]))
-
-
-def _constraints(permitted: str | None = None, excluded: str | None = None) -> Callable[[Site], Setup]:
-    def make(site: Site) -> Setup:
-        subtrees = x509.NameConstraints(
-            [x509.DNSName(permitted)] if permitted else None, [x509.DNSName(site.fill(excluded))] if excluded else None
-        )
-        return three(intermediate={"extensions": [extension(subtrees, critical=True)]})(site)
-
-    return make
-
-
-def _flipped_leaf(site: Site) -> Setup:
-    setup = good(site)
-    return replace(setup, leaf=replace(setup.leaf, certificate=flipped(setup.leaf.certificate)))
-
-
-def _flipped_intermediate(site: Site) -> Setup:
-    setup = good(site)
-    return replace(setup, chain=tuple(map(flipped, setup.chain)))
 
 
 _EXPIRED, _NOT_YET, _UNKNOWN_CA = "certificate_expired", "bad_certificate", "unknown_ca"
@@ -338,13 +335,13 @@ CERTIFICATE_CASES: tuple[Case, ...] = (
     _purpose(
         "name-constraints-permitted",
         "The intermediate may issue for another domain only.",
-        _constraints(permitted="example.net"),
+        constrained(permitted="example.net"),
         refused(ProblemCode.NAME_NOT_PERMITTED, "certificate_unknown"),
     ),
     _purpose(
         "name-constraints-excluded",
         "The intermediate must not issue for this domain.",
-        _constraints(excluded="{parent}"),
+        constrained(excluded="{parent}"),
         refused(ProblemCode.NAME_NOT_PERMITTED, "certificate_unknown"),
     ),
     _purpose(
@@ -383,13 +380,13 @@ CERTIFICATE_CASES: tuple[Case, ...] = (
     _form(
         "bad-signature",
         "A bit of the signature on its certificate is changed.",
-        _flipped_leaf,
+        make_bad_signature,
         refused(ProblemCode.BAD_SIGNATURE, "decrypt_error"),
     ),
     _form(
         "bad-signature-of-ca",
         "A bit of the signature on the intermediate is changed.",
-        _flipped_intermediate,
+        make_bad_signature_of_ca,
         refused(ProblemCode.BAD_SIGNATURE, "decrypt_error"),
     ),
     _form(

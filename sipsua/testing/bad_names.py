@@ -11,7 +11,7 @@ from collections.abc import Callable
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from sipsua.testing.bad_case import GOOD, Case, Kind, Must, Setup, Site, Wishes
+from sipsua.testing.bad_case import GOOD, ROOT, Case, Kind, Must, Setup, Site, Wishes
 from sipsua.testing.pki import CertificateAuthority, Issued, extension
 from sipsua.trust.verdict import ProblemCode
 
@@ -34,7 +34,7 @@ def named(
     """A case whose leaf, right below the root, is made for its names; `reference` is for `Site.fill`."""
 
     def make(site: Site) -> Setup:
-        root = CertificateAuthority("bad server root")
+        root = CertificateAuthority(ROOT)
         return Setup(leaf=leaf(root, site), anchors=(root.certificate,), reference=site.fill(reference))
 
     wishes = Wishes(names=rule) if rule else Wishes()
@@ -256,7 +256,7 @@ NAME_CASES: tuple[Case, ...] = (
         "*.{top}",
         reference="bad.{top}",
     ),
-    _wildcard("wildcard-ip", "A wildcard for a part of an IP address.", UNUSABLE, "*.0.0.1", reference="{address}"),
+    _wildcard("wildcard-ip", "A wildcard for a part of an IP address.", UNUSABLE, "*.{tail}", reference="{address}"),
     named(
         "wildcard-cn",
         "No subjectAltName; the CN is a wildcard, and RFC 2818 still takes it.",

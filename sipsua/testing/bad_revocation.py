@@ -7,26 +7,29 @@ on without an answer has only to warn.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
 
-from sipsua.testing.bad_case import GOOD, Case, Kind, Setup, Site, cases_of, refused, shown, warned
+from sipsua.testing.bad_case import (
+    GOOD,
+    INTERMEDIATE,
+    ROOT,
+    Case,
+    Kind,
+    Setup,
+    Site,
+    ago,
+    cases_of,
+    refused,
+    shown,
+    warned,
+)
 from sipsua.testing.pki import CertificateAuthority, Issued, extension
 from sipsua.testing.revocation import MUST_STAPLE, crl, delegate, ocsp_response
 from sipsua.trust.verdict import ProblemCode
 
-DAY = timedelta(days=1)
-
-_ROOT, _INTERMEDIATE = "bad server root", "bad server intermediate"
-
-
 GARBAGE = bytes.fromhex("301d 0a0100 a018 3016 0609 2b0601050507300101 0409") + b"\xa5" * 9
 """An OCSPResponse (RFC 6960 section 4.2.1) that is `successful`, and whose BasicOCSPResponse is garbage."""
-
-
-def _now() -> datetime:
-    return datetime.now(UTC).replace(microsecond=0)
 
 
 def make_crl_case(
@@ -40,8 +43,8 @@ def make_crl_case(
     """Revocation lists of root and intermediate, in which leaf or intermediate stand; that of the intermediate may be bad."""
 
     def make(site: Site) -> Setup:
-        top = CertificateAuthority(_ROOT)
-        middle = top.intermediate(_INTERMEDIATE)
+        top = CertificateAuthority(ROOT)
+        middle = top.intermediate(INTERMEDIATE)
         issued = middle.issue(site.name, site.address)
         author = CertificateAuthority("another root") if stranger else middle
         # A list that is signed by somebody else still says whose it is.
@@ -49,8 +52,8 @@ def make_crl_case(
         lower = crl(
             author,
             revoked=[issued.certificate] if leaf else [],
-            this_update=_now() - 30 * DAY if expired else None,
-            next_update=_now() - DAY if expired else None,
+            this_update=ago(30) if expired else None,
+            next_update=ago(1) if expired else None,
             key=CertificateAuthority().key if forged else None,
             extensions=[author_key],
         )
@@ -66,7 +69,7 @@ def make_staple_case(
     """A leaf right below the root, and what is stapled to it."""
 
     def make(site: Site) -> Setup:
-        root = CertificateAuthority(_ROOT)
+        root = CertificateAuthority(ROOT)
         leaf = root.issue(site.name, site.address, extensions=[MUST_STAPLE] if must_staple else [])
         return shown(site, leaf, root, staple=staple(root, leaf) if staple is not None else b"")
 
@@ -75,7 +78,7 @@ def make_staple_case(
 
 def staple_of_another(root: CertificateAuthority, leaf: Issued) -> bytes:
     """A response for the same serial number and name of the CA: others OpenSSL does not let its server staple."""
-    another = CertificateAuthority(_ROOT)
+    another = CertificateAuthority(ROOT)
     twin = another.issue("other", serial=leaf.certificate.serial_number)
     return ocsp_response(another, twin.certificate, signer=root)
 
@@ -166,9 +169,7 @@ REVOCATION_CASES: tuple[Case, ...] = (
         "staple-expired-hard",
         "The stapled OCSP response has expired.",
         make_staple_case(
-            staple=lambda root, leaf: ocsp_response(
-                root, leaf.certificate, this_update=_now() - 30 * DAY, next_update=_now() - DAY
-            )
+            staple=lambda root, leaf: ocsp_response(root, leaf.certificate, this_update=ago(30), next_update=ago(1))
         ),
         refused(ProblemCode.REVOCATION_UNKNOWN, "bad_certificate_status_response"),
         staple=True,

@@ -164,7 +164,8 @@ class BadServer:
                     break
                 continue
             except OSError:
-                continue  # the client was gone before its turn came, or no descriptor is free
+                self.closing.wait(0.02)  # the client was gone before its turn came, or no descriptor is free
+                continue
             if sum(thread.is_alive() for thread in list(self._threads.values())) >= MAX_VISITS:
                 tcp.close()
                 continue

@@ -96,10 +96,10 @@ class Visit:
         try:
             data = self.tcp.recv(65536)
         except OSError as error:
-            self.ended = "reset" if isinstance(error, ConnectionError) else "closed"
+            self._note_end("reset" if isinstance(error, ConnectionError) else "closed")
             raise EOFError from None
         if not data:
-            self.ended = "open" if self._cut.is_set() else "closed"
+            self._note_end("open" if self._cut.is_set() else "closed")
             raise EOFError
         self.received += data[: NOTED - len(self.received)]
         return data
@@ -111,7 +111,7 @@ class Visit:
         try:
             self.tcp.sendall(octets)
         except OSError:
-            self.ended = "reset"
+            self._note_end("reset")
             raise EOFError from None
 
     def end_sending(self) -> None:
@@ -120,7 +120,7 @@ class Visit:
         try:
             self.tcp.shutdown(socket.SHUT_WR)
         except OSError:
-            self.ended = "reset"
+            self._note_end("reset")
             raise EOFError from None
 
     def reset(self) -> NoReturn:
@@ -185,7 +185,7 @@ class Visit:
             raise
 
     def drain(self) -> None:
-        """Note what comes until the client leaves."""
+        """Note what comes until the client leaves; where it has reset the connection, also what it had said before."""
         try:
             if self._tls is not None and not self.handshaken:
                 # What was sent in place of the library's flight is not what the client answers; its alert can be read all the same.
@@ -196,10 +196,15 @@ class Visit:
         except EOFError:
             pass
         try:
-            while self.ended == "open" and not self._cut.is_set():
+            while not self._cut.is_set():
                 self.read()
         except EOFError:
             pass
+
+    def _note_end(self, how: Literal["open", "closed", "reset"]) -> None:
+        """Note how the client left. What is said first counts: after a reset the socket goes on with an end of file."""
+        if self.ended == "open":
+            self.ended = how
 
     def _begin(self) -> SSL.Connection:
         self._tls = tls = SSL.Connection(self._context)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sipsua.cli.trial import command, expectation, judgement
+from sipsua.cli.trial import WIDTH, command, expectation, judgement
 from sipsua.testing.bad_case import Case, Kind, Must, Site
 from sipsua.testing.bad_servers import CASES, BadServer
 from sipsua.testing.visit import Progress
@@ -62,7 +62,7 @@ def test_list_shows_every_case_with_what_a_good_phone_does(sipsua: Sipsua) -> No
     assert result.code == 0
     lines = [line.strip() for line in result.out.splitlines()]
     for case in CASES.values():
-        place = lines.index(f"{case.name} {case.what}")
+        place = lines.index(f"{case.name:{WIDTH}} {case.what}")
         assert lines[place + 1] == f"a good phone {expectation(case.must)}"
     assert f"{len(CASES)} cases" in lines
 
@@ -81,7 +81,7 @@ def test_list_as_json_is_one_object_of_all_cases(sipsua: Sipsua) -> None:
         "warnings": [],
         "alert": "certificate_expired",
         "locks": False,
-        "wishes": {},
+        "settings": {},
     }
     assert json.dumps(cases)
 
@@ -95,9 +95,10 @@ def test_list_as_json_is_one_object_of_all_cases(sipsua: Sipsua) -> None:
         (["good", "--json"], "--json without --list"),
         (["good", "--host", "localhost"], "--host localhost is no IP address"),
         (["good", "--address", "pbx"], "--address pbx is no IP address"),
-        (["good", "--host", "0.0.0.0"], "--host 0.0.0.0 is no address to reach it by"),
-        (["good", "--name", "pbx"], "--name pbx is no DNS name of two labels"),
-        (["good", "--name", "192.0.2.1"], "--name 192.0.2.1 is no DNS name of two labels"),
+        (["good", "--host", "0.0.0.0"], "0.0.0.0 is no address to reach it by"),
+        (["good", "--name", "pbx"], "--name pbx is no DNS name of at least two labels"),
+        (["good", "--name", "192.0.2.1"], "--name 192.0.2.1 is no DNS name of at least"),
+        (["good", "--name", f"{'long.' * 12}example.com"], "at most 48 letters"),
         (["good", "--write", ""], "--write is empty"),
     ],
 )

@@ -93,7 +93,7 @@ def register(capsys: pytest.CaptureFixture[str]) -> Callable[..., dict[str, Any]
     """Runs `sipsua register --json`, and returns the object."""
 
     def run(served: Served, *options: object) -> dict[str, Any]:
-        arguments = ["register", served.uri, "--ca", served.files.ca, "--timeout", 1.0, "--json", *options]
+        arguments = ["register", served.uri, "--ca", served.files.ca, "--timeout", 2.0, "--json", *options]
         code = main([str(argument) for argument in arguments])
         out, err = capsys.readouterr()
         assert "Traceback" not in err

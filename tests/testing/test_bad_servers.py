@@ -6,8 +6,10 @@ import re
 import socket
 import ssl
 import stat
+import struct
 import subprocess
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -205,18 +207,26 @@ def test_every_case_of_the_tables_exists_and_the_names_are_for_command_lines() -
         assert case.what.endswith(".")
 
 
-@pytest.mark.parametrize(
-    "case", [case for case in CASES.values() if case.kind is not Kind.CONTROL], ids=lambda one: one.name
+SITES = (
+    Site("pbx.example.com", "192.0.2.10"),
+    Site("pbx.test", "2001:db8::10"),
+    Site(f"{'a' * 40}.example", "192.0.2.10"),
 )
-def test_certificates_are_made_for_the_site(case: Case) -> None:
-    setup = case.make(Site("pbx.example.com", "192.0.2.10"))
-    assert setup.reference == "192.0.2.10" or setup.reference.endswith((".com", "example.com"))
-    assert b"localhost" not in setup.leaf.certificate.public_bytes(Encoding.DER)
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_certificates_are_made_for_any_site(case: Case) -> None:
+    for site in SITES:
+        setup = case.make(site)
+        assert setup.reference == site.address or setup.reference.endswith(site.fill(".{top}"))
+        assert b"localhost" not in setup.leaf.certificate.public_bytes(Encoding.DER)
+        setup.context()
 
 
 def test_names_below_and_beside_the_site_are_filled_in() -> None:
     site = Site("pbx.example.com", "192.0.2.10")
     assert site.fill("{name} {parent} {top} {address}") == "pbx.example.com example.com com 192.0.2.10"
+    assert site.fill("*.{tail}") == "*.0.2.10"
 
 
 def test_files_are_those_that_the_case_has_and_the_key_is_private(tmp_path: Path) -> None:
@@ -294,6 +304,23 @@ def test_client_that_stays_is_noted_as_open_and_let_go(monkeypatch: pytest.Monke
         assert client.recv(1) == b""
     assert server.visits[0].ended == "open"
     assert server.visits[0].progress is Progress.CONNECTED
+
+
+@pytest.mark.parametrize("case", ["silence", "plain-sip", "good", "tls-then-silence"])
+def test_client_that_resets_the_connection_is_noted_as_such(case: str) -> None:
+    with BadServer(CASES[case]) as server:
+        for place, reset in enumerate((True, False)):
+            with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
+                client.sendall(b"\x16")
+                deadline = time.monotonic() + 10
+                while (
+                    not (len(server.visits) > place and server.visits[place].received) and time.monotonic() < deadline
+                ):
+                    time.sleep(0.005)
+                if case == "plain-sip":
+                    client.recv(1024)
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", reset, 0))
+    assert [visit.ended for visit in server.visits] == ["reset", "closed"]
 
 
 def test_connections_beyond_the_most_are_closed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
