@@ -144,7 +144,9 @@ class Device:
     def delete(self, url: str = ALL) -> bool:
         """Delete the custom certificate, however broken it is; False if there was none. Raises BadConfiguration for another `url`."""
         if url != ALL:
-            raise BadConfiguration(f"{url[:200]} names no server certificate", fix=f"there is one at most: say {ALL}")
+            raise BadConfiguration(
+                f"{url[:200]!r} does not say what to delete", fix=f"write {ALL}: there is one at most"
+            )
         return self.flash.delete(SERVER_CERTIFICATE)
 
     def _stored(self, kind: Kind, name: str) -> Own | None:

@@ -216,7 +216,7 @@ def test_delete_leaves_the_phone_with_what_the_factory_gave_it(device: Device, f
 
 def test_delete_by_the_url_of_the_parameter(device: Device, file: Callable[..., Path]) -> None:
     device.upload(file())
-    with pytest.raises(BadConfiguration, match=r"http://localhost/custom\.pem names no server certificate"):
+    with pytest.raises(BadConfiguration, match=r"http://localhost/custom\.pem' does not say what to delete"):
         device.delete("http://localhost/custom.pem")
     assert device.custom is not None
     assert device.delete(ALL)
