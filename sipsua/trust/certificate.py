@@ -147,7 +147,8 @@ class Parsed:
         return self.certificate.not_valid_before_utc <= at <= self.certificate.not_valid_after_utc
 
     def signed_by(self, issuer: Parsed) -> bool:
-        """Whether the issuer's key made the signature. True also for algorithms that cannot be checked here."""
+        """Whether the issuer's key made the signature. True also for algorithms that cannot be checked here: that explains a refusal of
+        OpenSSL's, and is no ground to believe anything."""
         return _signed_by(self, issuer)
 
     @property
@@ -180,8 +181,7 @@ def made_with(
 ) -> bool:
     """Whether the owner of a public key made a signature.
 
-    True also for kinds of keys that are not known here; raises UnsupportedAlgorithm for algorithms that are not, ValueError and
-    TypeError for what does not fit together.
+    Raises UnsupportedAlgorithm for keys and algorithms that are not known here, ValueError and TypeError for what does not fit together.
     """
     try:
         if isinstance(key, rsa.RSAPublicKey):
@@ -194,6 +194,8 @@ def made_with(
             key.verify(signature, signed, parameters)
         elif isinstance(key, ed25519.Ed25519PublicKey | ed448.Ed448PublicKey):
             key.verify(signature, signed)
+        else:
+            raise UnsupportedAlgorithm("a key of a kind that is not known here")
     except InvalidSignature:
         return False
     return True
