@@ -136,35 +136,62 @@ def detour(old: Path, path: Path, at: datetime, seen: Collection[Problem]) -> It
             yield problem
 
 
+def usurped(path: Path, reference: str) -> Iterator[Problem]:
+    """The DNS name that was asked for, where an authority on the path may not certify it (RFC 5280 section 4.2.1.10).
+
+    OpenSSL holds the names in the leaf to the constraints, each as it is written. By the rules of names they stand for more: a wildcard
+    for a name that is excluded; a Common Name of one label or with a wildcard, a URI, a name with a dot at its end, for one that nobody
+    has compared.
+    """
+    name = parse_reference(reference).dns
+    if name is None:
+        return
+    for authority in path.steps[1:]:
+        constraints = authority.extension(x509.NameConstraints)
+        if constraints is not None and (broken := _broken(constraints, x509.DNSName(name))) is not None:
+            rule, why = broken
+            yield Problem(
+                ProblemCode.NAME_NOT_PERMITTED,
+                path.indexes[0],
+                rule,
+                f"the name constraints of {authority.text} {why} {name}, which {path.steps[0].text} stands for",
+                "reissue the server's certificate by a CA that may certify this name",
+            )
+
+
 def _constraints(path: Path) -> Iterator[Problem]:
     """Name constraints, RFC 5280 section 6.1.3 (b) and (c), of DNS names, IP addresses and subjects."""
     for position, authority in enumerate(path.steps):
         constraints = authority.extension(x509.NameConstraints)
         if constraints is None or not position:
             continue
-        permitted, excluded = constraints.permitted_subtrees or (), constraints.excluded_subtrees or ()
         for below in range(position):
             step = path.steps[below]
             if below and step.subject == step.issuer:
                 continue
             for name in _constrained_names(step, leaf=not below):
-                inside = [_within(name, subtree) for subtree in permitted if type(subtree) is type(name)]
-                outside = [_within(name, subtree) for subtree in excluded if type(subtree) is type(name)]
-                if None in inside or None in outside:
-                    rule, why = "RFC 5280 4.2.1.10", "cannot be compared with"
-                elif True in outside:
-                    rule, why = "RFC 5280 6.1.3 (c)", "exclude"
-                elif inside and True not in inside:
-                    rule, why = "RFC 5280 6.1.3 (b)", "do not permit"
-                else:
-                    continue
-                yield Problem(
-                    ProblemCode.NAME_NOT_PERMITTED,
-                    path.indexes[below],
-                    rule,
-                    f"the name constraints of {authority.text} {why} {entry(name)} in {step.text}",
-                    f"reissue {_whose(below)} with names that the CA may certify, or by another CA",
-                )
+                if (broken := _broken(constraints, name)) is not None:
+                    rule, why = broken
+                    yield Problem(
+                        ProblemCode.NAME_NOT_PERMITTED,
+                        path.indexes[below],
+                        rule,
+                        f"the name constraints of {authority.text} {why} {entry(name)} in {step.text}",
+                        f"reissue {_whose(below)} with names that the CA may certify, or by another CA",
+                    )
+
+
+def _broken(constraints: x509.NameConstraints, name: x509.GeneralName) -> tuple[str, str] | None:
+    """How a name goes against name constraints, as rule and verb."""
+    inside, outside = (
+        [_within(name, subtree) for subtree in subtrees or () if type(subtree) is type(name)]
+        for subtrees in (constraints.permitted_subtrees, constraints.excluded_subtrees)
+    )
+    if None in inside or None in outside:
+        return "RFC 5280 4.2.1.10", "cannot be compared with"
+    if True in outside:
+        return "RFC 5280 6.1.3 (c)", "exclude"
+    return ("RFC 5280 6.1.3 (b)", "do not permit") if inside and True not in inside else None
 
 
 def _whose(position: int) -> str:

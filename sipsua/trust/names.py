@@ -291,7 +291,7 @@ def _compare(
             evidence += f"; {rule} authenticates domains, never IP addresses"
         return NameProblem(ProblemCode.NAME_MISMATCH if ips else ProblemCode.NO_USABLE_NAME, section, evidence)
     refused = None
-    for candidate in candidates:
+    for candidate in filter(str.isascii, candidates):  # there are letters that are not ASCII and whose small form is
         name = candidate.lower().removesuffix(".")
         if name == dns or (wildcard is not None and wildcard(name, dns)):
             return None

@@ -279,6 +279,32 @@ def test_newest_crl_counts() -> None:
     assert not both(LEAF, Policy(anchors=ROOTS, crls=listed(first, ROOT_CRL))).accepted
 
 
+@pytest.mark.parametrize("place", range(3))
+@pytest.mark.parametrize("revocation", Revocation)
+def test_one_of_several_crls_of_the_same_moment_revokes_alone(place: int, revocation: Revocation) -> None:
+    lists = [crl(ISSUER, revoked=[OTHER.certificate], this_update=NOW - DAY) for _ in range(2)]
+    lists.insert(place, crl(ISSUER, revoked=[LEAF.certificate], this_update=NOW - DAY))
+    policy = Policy(anchors=ROOTS, crls=listed(*lists, ROOT_CRL), revocation=revocation)
+    offline = judge([LEAF.certificate, *LEAF.chain], policy=policy, reference=NAME, at=NOW)
+    shaken = shake(LEAF, policy)  # OpenSSL itself takes some of them for good
+    assert codes(offline.problems) == codes(shaken.verdict.problems) == [("revoked", 0)]
+    assert not offline.accepted
+    assert not shaken.verdict.accepted
+
+
+def test_newer_crl_that_somebody_forged_does_not_hide_a_revocation() -> None:
+    forged = crl(ISSUER, key=STRANGER.key, omit=[x509.AuthorityKeyIdentifier.oid], this_update=NOW - DAY)
+    true = crl(ISSUER, revoked=[LEAF.certificate], this_update=NOW - 2 * DAY)
+    policy = Policy(anchors=ROOTS, crls=listed(forged, true, ROOT_CRL))
+    for verdict in (
+        shake(LEAF, policy).verdict,
+        judge([LEAF.certificate, *LEAF.chain], policy=policy, reference=NAME, at=NOW),
+    ):
+        assert not verdict.accepted
+        assert codes(verdict.problems) == [("revoked", 0)]
+        assert codes(verdict.warnings) == [("revocation_unknown", 0)]
+
+
 def test_issuer_that_may_not_sign_crls_gives_no_answer() -> None:
     usage = x509.KeyUsage(
         **{
@@ -396,8 +422,8 @@ def test_staple_of_an_issuer_whose_kind_of_key_is_not_known_here_is_refused() ->
     response = begun.responder_id(ocsp.OCSPResponderEncoding.NAME, namesake.certificate).sign(
         namesake.key, hashes.SHA256()
     )
-    of = [Parsed(one.public_bytes(Encoding.DER)) for one in (LEAF.certificate, issuer)]
-    problem = only(list(staple_problems(response.public_bytes(Encoding.DER), *of, NOW)))
+    about, by = (Parsed(one.public_bytes(Encoding.DER)) for one in (LEAF.certificate, issuer))
+    problem = only(list(staple_problems(response.public_bytes(Encoding.DER), about, by, NOW)))
     assert (problem.code, "cannot be read" in problem.evidence) == (ProblemCode.MALFORMED, True)
 
 
