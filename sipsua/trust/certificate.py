@@ -20,7 +20,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from sipsua.trust import key
 from sipsua.trust.names import shown
-from sipsua.trust.store import Name, comparable, load, unwarned
+from sipsua.trust.store import Name, comparable, load
 from sipsua.trust.verdict import Certificate
 
 _Kind = TypeVar("_Kind", bound=x509.ExtensionType)
@@ -30,7 +30,6 @@ _WEAK_HASHES = frozenset({"md5", "sha1"})
 
 
 @lru_cache(maxsize=256)  # a peer's certificates may have 100 KB
-@unwarned()
 def describe(der: bytes) -> Certificate:
     """What a person wants to know of a certificate. What cannot be read shows as `(unreadable)`; raises nothing."""
     unreadable = Certificate(
@@ -97,7 +96,6 @@ class Parsed:
     key: object
     """A public key of `cryptography`, or None where it knows no such kind."""
 
-    @unwarned()
     def __init__(self, der: bytes) -> None:
         self.der = der
         self.certificate = certificate = load(der)
@@ -163,7 +161,7 @@ def parsed(der: bytes) -> Parsed:
     return Parsed(der)
 
 
-@lru_cache(maxsize=256)  # several look at the same path, and thousands of phones at the same chain
+@lru_cache(maxsize=64)  # several look at the same path, and thousands of phones at the same chain
 def _signed_by(signed: Parsed, issuer: Parsed) -> bool:
     certificate = signed.certificate
     try:
