@@ -34,7 +34,7 @@ class Sessions:
         return self._count
 
     def put(self, target: Target, policy: Policy, session: Session) -> None:
-        """Keep a session; but not one of a policy that is hard on revocation, which wants an answer of now: a resumed handshake has none."""
+        """Keep a session; but none of a policy that is hard on revocation, which wants an answer of now: a resumed handshake has none."""
         if policy.revocation is Revocation.HARD and (policy.staple or policy.crls is not None):
             return
         kept = self._by_key.setdefault((target, policy), [])
