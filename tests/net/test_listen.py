@@ -29,7 +29,7 @@ from sipsua.net import listen as listen_module
 from sipsua.net.listen import BACKLOG, MAX_GREETING, Listener, _source
 from sipsua.net.tls import TlsPipe, server_context
 from sipsua.testing.pki import CertificateAuthority, Issued
-from sipsua.trust.policy import Policy
+from sipsua.trust.policy import Policy, TlsVersion
 from sipsua.trust.store import TrustList
 from sipsua.trust.verdict import CertificateRefused, ProblemCode
 from tests.net.callers import (
