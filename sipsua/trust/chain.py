@@ -287,7 +287,8 @@ def _constrained_names(step: Parsed, *, leaf: bool) -> Iterator[x509.GeneralName
     for attribute in subject.get_attributes_for_oid(NameOID.EMAIL_ADDRESS):
         if isinstance(attribute.value, str) and attribute.value.isascii():
             yield x509.RFC822Name(attribute.value)
-    if leaf and not any(isinstance(name, x509.DNSName) for name in step.alternative_names):
+    # Of extensions that cannot be read nobody knows whether they hold one.
+    if leaf and step.defect is None and not any(isinstance(name, x509.DNSName) for name in step.alternative_names):
         for attribute in subject.get_attributes_for_oid(NameOID.COMMON_NAME):
             if isinstance(attribute.value, str) and "." in (parse_reference(attribute.value).dns or ""):
                 yield x509.DNSName(attribute.value)
