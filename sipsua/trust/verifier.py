@@ -269,7 +269,10 @@ def _accepted(
         anchors = TrustList((anchor,) if anchor is not None else ())
         if not built:
             chain = [load_certificate(FILETYPE_ASN1, der) for der in ders]
-            built = word(chain, anchors, at or datetime.now(UTC)).path
+            said = word(chain, anchors, at or datetime.now(UTC))
+            if not said.accepted:
+                raise ValueError("OpenSSL does not find its path again")
+            built = said.path
         sent = [_parsed(der) for der in ders]
         path = Path.built(built, sent, anchors)
         warnings += path.warnings(sent)
