@@ -161,6 +161,14 @@ def parsed(der: bytes) -> Parsed:
     return Parsed(der)
 
 
+def readable(der: bytes) -> Parsed | None:
+    """The certificate, taken apart; None where it cannot be."""
+    try:
+        return parsed(der)
+    except Exception:  # the parser raises many kinds of errors
+        return None
+
+
 @lru_cache(maxsize=64)  # several look at the same path, and thousands of phones at the same chain
 def _signed_by(signed: Parsed, issuer: Parsed) -> bool:
     certificate = signed.certificate
@@ -206,3 +214,8 @@ def entry(name: x509.GeneralName) -> str:
     kinds = {x509.DNSName: "DNS", x509.IPAddress: "IP", x509.UniformResourceIdentifier: "URI", x509.RFC822Name: "email"}
     kind = kinds.get(type(name), "other")
     return f"{kind}:{shown(str(name.value))}" if kind != "other" else "other"
+
+
+def dated(moment: datetime) -> str:
+    """A moment (aware) to the second, for evidence."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"

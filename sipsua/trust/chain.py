@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from ipaddress import IPv4Network, IPv6Network
 from urllib.parse import urlsplit
 
@@ -18,7 +18,7 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
 from sipsua.trust import key
-from sipsua.trust.certificate import Parsed, entry
+from sipsua.trust.certificate import Parsed, dated, entry
 from sipsua.trust.names import parse_reference, shown
 from sipsua.trust.path import Path, bad_signature
 from sipsua.trust.store import comparable
@@ -205,8 +205,7 @@ def _validity(step: Parsed, index: int, position: int, at: datetime) -> Iterator
             ProblemCode.EXPIRED,
             index,
             "RFC 5280 6.1.3 (a)(2)",
-            f"{step.text} expired on {certificate.not_valid_after_utc:%Y-%m-%d %H:%M:%S} UTC; "
-            f"it is {at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
+            f"{step.text} expired on {dated(certificate.not_valid_after_utc)}; it is {dated(at)}",
             f"renew {whose}, or set the clock here if that date is wrong",
         )
     if at < certificate.not_valid_before_utc:
@@ -214,8 +213,7 @@ def _validity(step: Parsed, index: int, position: int, at: datetime) -> Iterator
             ProblemCode.NOT_YET_VALID,
             index,
             "RFC 5280 6.1.3 (a)(2)",
-            f"{step.text} is valid from {certificate.not_valid_before_utc:%Y-%m-%d %H:%M:%S} UTC; "
-            f"it is {at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
+            f"{step.text} is valid from {dated(certificate.not_valid_before_utc)}; it is {dated(at)}",
             f"set the clock here if that date is wrong, or else that of the CA, and reissue {whose}",
         )
 

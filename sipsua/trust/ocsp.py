@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
 
 from cryptography import x509
@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID, SignatureAlgorithmOID
 
-from sipsua.trust.certificate import Parsed, parsed
+from sipsua.trust.certificate import Parsed, dated, parsed
 from sipsua.trust.certificate import made_with as signature_made_with
 from sipsua.trust.names import shown
 from sipsua.trust.store import comparable
@@ -52,16 +52,16 @@ def staple_problems(response: bytes, leaf: Parsed, issuer: Parsed, at: datetime)
     if answer.begin is not None and answer.end is not None:
         if at > answer.end + SKEW:
             yield _unsatisfactory(
-                f"the stapled OCSP response about {leaf.text} expired on {_date(answer.end)}", "RFC 6960 3.2 (6)"
+                f"the stapled OCSP response about {leaf.text} expired on {dated(answer.end)}", "RFC 6960 3.2 (6)"
             )
         if at < answer.begin - SKEW:
             yield _unsatisfactory(
-                f"the stapled OCSP response about {leaf.text} is valid from {_date(answer.begin)}", "RFC 6960 3.2 (5)"
+                f"the stapled OCSP response about {leaf.text} is valid from {dated(answer.begin)}", "RFC 6960 3.2 (5)"
             )
     if (signer := answer.signer) is not None and not signer.valid_at(at):
         yield _unsatisfactory(
             f"the stapled OCSP response was signed by {signer.text}, whose certificate is valid from "
-            f"{_date(signer.certificate.not_valid_before_utc)} to {_date(signer.certificate.not_valid_after_utc)}",
+            f"{dated(signer.certificate.not_valid_before_utc)} to {dated(signer.certificate.not_valid_after_utc)}",
             "RFC 6960 4.2.2.2",
             fix="have the CA renew the certificate of its OCSP responder, then restart the server's stapling",
         )
@@ -115,7 +115,7 @@ def _read(der: bytes, leaf_der: bytes, issuer_der: bytes) -> _Answer:
     problems: tuple[Problem, ...] = ()
     if single.certificate_status is ocsp.OCSPCertStatus.REVOKED:
         why = f" ({single.revocation_reason.value})" if single.revocation_reason is not None else ""
-        when = _date(single.revocation_time_utc) if single.revocation_time_utc is not None else "an unknown date"
+        when = dated(single.revocation_time_utc) if single.revocation_time_utc is not None else "an unknown date"
         problems = (
             Problem(
                 ProblemCode.REVOKED,
@@ -214,10 +214,6 @@ def _responder(response: ocsp.OCSPResponse) -> str:
 
 def _der(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(Encoding.DER)
-
-
-def _date(moment: datetime) -> str:
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _refused(evidence: str, rule: str) -> _Answer:

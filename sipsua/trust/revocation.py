@@ -8,14 +8,14 @@ that somebody says "revoked" is a problem always, and so is a staple that is not
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import pairwise
 from typing import Final, NamedTuple
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 
-from sipsua.trust.certificate import Parsed
+from sipsua.trust.certificate import Parsed, dated
 from sipsua.trust.crl import CrlList
 from sipsua.trust.names import shown
 from sipsua.trust.ocsp import promises_staple, staple_problems
@@ -122,9 +122,9 @@ def _of_one(step: Parsed, index: int, issuer: Parsed, crls: CrlList, at: datetim
         yield doubt
     if not _is_of(crl, at):
         if at < crl.last_update_utc:
-            when = f"is valid from {_date(crl.last_update_utc)}"
+            when = f"is valid from {dated(crl.last_update_utc)}"
         else:
-            when = f"expired on {_date(crl.next_update_utc or crl.last_update_utc)}"
+            when = f"expired on {dated(crl.next_update_utc or crl.last_update_utc)}"
         yield _undetermined(
             index,
             f"{of} {when}, so nobody says whether {step.text} is revoked now",
@@ -181,7 +181,7 @@ def _entry(crl: x509.CertificateRevocationList, step: Parsed, index: int, of: st
         ProblemCode.REVOKED,
         index,
         "RFC 5280 6.3.3 (i)",
-        f"{step.text} (serial {step.certificate.serial_number:x}) was revoked on {_date(entry.revocation_date_utc)}{why}, says {of}",
+        f"{step.text} (serial {step.certificate.serial_number:x}) was revoked on {dated(entry.revocation_date_utc)}{why}, says {of}",
         f"have the CA issue another {'certificate' if not index else 'CA certificate'} with a new key, and install it",
     )
 
@@ -243,10 +243,6 @@ def _reason(entry: x509.RevokedCertificate) -> x509.ReasonFlags | None:
         return entry.extensions.get_extension_for_class(x509.CRLReason).value.reason
     except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension):
         return None
-
-
-def _date(moment: datetime) -> str:
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _undetermined(index: int, evidence: str, fix: str, rule: str = "RFC 5280 6.3.3") -> Problem:

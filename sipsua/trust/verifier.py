@@ -19,7 +19,7 @@ from OpenSSL import SSL
 from OpenSSL.crypto import FILETYPE_ASN1, X509, Error, dump_certificate, load_certificate
 
 from sipsua.errors import Misuse
-from sipsua.trust.certificate import Parsed, describe, parsed
+from sipsua.trust.certificate import describe, readable
 from sipsua.trust.chain import detour, usurped, weaknesses
 from sipsua.trust.chain import problems as chain_problems
 from sipsua.trust.names import advice, check_name, presented_names, shown
@@ -196,7 +196,7 @@ class Verification:
         """Whether the chain as sent leads to an anchor, and all on the way is good."""
         sent = connection.get_peer_cert_chain() if isinstance(connection, SSL.Connection) else None
         at = self._now().replace(microsecond=0)
-        path = Path.as_sent([_parsed(_der(one)) for one in sent or ()], self.policy.anchors)
+        path = Path.as_sent([readable(_der(one)) for one in sent or ()], self.policy.anchors)
         problem = next(chain_problems(path, at), None)
         if problem is None:
             self._legacy = path
@@ -208,7 +208,7 @@ class Verification:
     def _called_back(self, verdict: Verdict, ders: Sequence[bytes]) -> Findings:
         if not verdict.path:
             return Findings()
-        path = Path.built([one.der for one in verdict.path], [_parsed(der) for der in ders], self.policy.anchors)
+        path = Path.built([one.der for one in verdict.path], [readable(der) for der in ders], self.policy.anchors)
         return revocation(path, self.policy, self._now().replace(microsecond=0), self._response)
 
 
@@ -273,7 +273,7 @@ def _accepted(
             if not said.accepted:
                 raise ValueError("OpenSSL does not find its path again")
             built = said.path
-        sent = [_parsed(der) for der in ders]
+        sent = [readable(der) for der in ders]
         path = Path.built(built, sent, anchors)
         warnings += path.warnings(sent)
         # A policy of old TLS versions lowers OpenSSL's level for the sake of their signatures, and does not mean the certificates.
@@ -331,7 +331,7 @@ def _judge_chain(ders: Sequence[bytes], policy: Policy, at: datetime, staple: by
     said = word(certificates, policy.anchors, at)
     # `cryptography` and OpenSSL read the same bytes with different eyes, and ours may not follow where OpenSSL's did.
     try:
-        sent = [_parsed(der) for der in ders]
+        sent = [readable(der) for der in ders]
         found.path = path = Path.built(said.path, sent, policy.anchors, good=said.accepted)
         if not said.accepted:
             found.problems += chain_problems(path, at)
@@ -374,13 +374,6 @@ def _der(certificate: AnyCertificate) -> bytes:
     if isinstance(certificate, X509):
         return dump_certificate(FILETYPE_ASN1, certificate)
     return certificate.public_bytes(Encoding.DER)
-
-
-def _parsed(der: bytes) -> Parsed | None:
-    try:
-        return parsed(der)
-    except Exception:
-        return None
 
 
 def _words(error: Exception) -> str:
