@@ -55,6 +55,9 @@ _KNOWN_CRITICAL = frozenset(
 )
 """Critical extensions that OpenSSL processes."""
 
+_NAME_CONSTRAINTS = b"\x06\x03\x55\x1d\x1e"
+"""The extension's OID in DER."""
+
 
 def weaknesses(path: Path) -> Iterator[Problem]:
     """Keys and signatures below OpenSSL's security level 2. The anchor's own signature counts for nothing."""
@@ -147,8 +150,12 @@ def usurped(path: Path, reference: str) -> Iterator[Problem]:
     if name is None:
         return
     for authority in path.steps[1:]:
-        constraints = authority.extension(x509.NameConstraints)
-        if constraints is not None and (broken := _broken(constraints, x509.DNSName(name))) is not None:
+        constraints, broken = authority.extension(x509.NameConstraints), None
+        if constraints is not None:
+            broken = _broken(constraints, x509.DNSName(name))
+        elif authority.defect is not None and _NAME_CONSTRAINTS in authority.der:
+            broken = "RFC 5280 4.2.1.10", "cannot be read, and so not be compared with"
+        if broken is not None:
             rule, why = broken
             yield Problem(
                 ProblemCode.NAME_NOT_PERMITTED,

@@ -71,6 +71,19 @@ def test_uri_of_a_name_that_the_authority_may_not_certify_is_refused() -> None:
     assert refused(shake(server, policy, NAME)) == {ProblemCode.NAME_NOT_PERMITTED}
 
 
+@pytest.mark.parametrize("constraints", [True, False])
+def test_authority_whose_name_constraints_cannot_be_read_certifies_no_name(constraints: bool) -> None:
+    # OpenSSL takes a DNS name that is not ASCII, and `cryptography` then reads no extension at all.
+    odd = x509.UnrecognizedExtension(x509.SubjectAlternativeName.oid, b"\x30\x03\x82\x01\xe4")
+    limits = extension(x509.NameConstraints(None, [x509.DNSName("bank.example")]), critical=True)
+    authority = ROOT.intermediate("Odd", extensions=[extension(odd), *([limits] if constraints else [])])
+    pair = shake(authority.issue(f"{NAME}."), Policy(anchors=TRUST), NAME)
+    if constraints:
+        assert refused(pair) == {ProblemCode.NAME_NOT_PERMITTED}
+    else:
+        assert pair.client.established
+
+
 @pytest.mark.parametrize("entry", [NAME, "*.bank.example"])
 def test_name_that_the_authority_may_certify_is_accepted(entry: str) -> None:
     server = constrained(permitted="bank.example", excluded="evil.example").issue(entry)
