@@ -105,17 +105,13 @@ def delete(
 ) -> None:
     """Delete the custom certificate."""
     from sipsua.cli.screen import Screen
-    from sipsua.errors import BadConfiguration
-    from sipsua.phone.device import Device
+    from sipsua.phone.device import ALL, Device
     from sipsua.phone.flash import Flash
 
+    if url != ALL:
+        raise UsageError(f"{url} names no server certificate", fix=f"there is one at most: say {ALL}, or nothing")
     device = Device(Flash(flash))
-    try:
-        gone = device.delete(url)
-    except BadConfiguration as error:
-        raise (
-            UsageError(error.what, fix=error.fix) if url.strip().lower() != "http://localhost/all" else error
-        ) from None
+    gone = device.delete()
     where = f"custom certificate of {device.flash.directory}"
     Screen().line(*((("deleted", "good"), where) if gone else (("there was no", "title"), where)))
 

@@ -49,15 +49,13 @@ def trusted(lists: Lists, custom: TrustList, ca: Sequence[str]) -> TrustList:
 def unique_identity(mac: str) -> Identity:
     """The unique certificate of the phone with this MAC address, made if it is asked for the first time. Raises UsageError."""
     from sipsua.phone.factory import Factory
-    from sipsua.trust.identity import Identity
     from sipsua.trust.manufacturer import normal_mac
 
     try:
         mac = normal_mac(mac)
     except BadConfiguration as error:
         raise UsageError(f"--mac: {error.what}", fix=error.fix) from None
-    factory = Factory()
-    return Identity.from_bundle(factory.unique(mac), str(factory.flash.path(factory.name(mac))))
+    return Factory().identity(mac)
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,14 +110,13 @@ class Device:
         """The certificate of all phones without a unique one. It is made on first use."""
         factory = self.factory
         path = factory.flash.path(factory.GENERIC)
-        return Own("generic", path, Identity.from_bundle(factory.generic(), str(path)))
+        return Own("generic", path, Identity.from_bundle(factory.generic(), str(path), proven=True))
 
     def issue(self, mac: str, key: KeyKind | None = None) -> Own:
         """Give the phone the unique certificate of this MAC address, in place of what it had: see `Factory.unique`."""
         factory = self.factory
-        data = factory.unique(mac, key)
-        identity = Identity.from_bundle(data, str(factory.flash.path(factory.name(mac))))
-        self.flash.write(_UNIQUE, data)
+        identity = factory.identity(mac, key)
+        self.flash.write(_UNIQUE, factory.unique(mac))
         return Own("unique", self.flash.path(_UNIQUE), identity)
 
     def upload(self, file: str | os.PathLike[str]) -> Own:
@@ -144,8 +143,10 @@ class Device:
 
     def delete(self, url: str = ALL) -> bool:
         """Delete the custom certificate, however broken it is; False if there was none. Raises BadConfiguration for another `url`."""
-        if url.strip().lower() != ALL:
-            raise BadConfiguration(f"{url} names no server certificate", fix=f"there is one at most: say {ALL}")
+        if url != ALL:
+            raise BadConfiguration(
+                f"{url[:200]!r} does not say what to delete", fix=f"write {ALL}: there is one at most"
+            )
         return self.flash.delete(SERVER_CERTIFICATE)
 
     def _stored(self, kind: Kind, name: str) -> Own | None:
@@ -153,6 +154,7 @@ class Device:
         if data is None:
             return None
         try:
-            return Own(kind, self.flash.path(name), Identity.from_bundle(data, "it"))
+            identity = Identity.from_bundle(data, "it", proven=kind == "unique")
+            return Own(kind, self.flash.path(name), identity)
         except BadConfiguration as error:
             raise self.flash.torn(name, error.what) from None  # it was whole when it was stored

@@ -66,7 +66,7 @@ class Factory:
         name = self.name(mac)
         data = self._kept(name, lambda: self.manufacturer.issue(mac, at=datetime.now(UTC), key=key or "rsa"))
         if key is not None:
-            has = describe(Identity.from_bundle(data, str(self.flash.path(name))).der).key
+            has = describe(self._identity(name, data).der).key
             if not has.lower().startswith(key):
                 raise BadConfiguration(
                     f"the phone {normal_mac(mac)} has its unique certificate already, with a key of {has}",
@@ -74,14 +74,18 @@ class Factory:
                 )
         return data
 
+    def identity(self, mac: str, key: KeyKind | None = None) -> Identity:
+        """The same for a policy. Raises BadConfiguration like `unique`."""
+        return self._identity(self.name(mac), self.unique(mac, key))
+
     def ahead(self, macs: Iterable[str], key: KeyKind = "ec", *, threads: int | None = None) -> int:
         """Make the certificates of many phones, and return how many were not there yet. Those that were stay as they are.
 
         P-256 unless told, because an RSA key takes some 50 ms to make. `threads` None is one for each core: what is dear runs
         outside Python's lock. Where it is interrupted, what was made until then is kept.
         """
-        # In the order given and each once.
-        missing = [mac for mac in dict.fromkeys(map(normal_mac, macs)) if not self.flash.path(self.name(mac)).exists()]
+        wanted = dict.fromkeys(map(normal_mac, macs))  # in the order given and each once
+        missing = [mac for mac in wanted if self.flash.read(self.name(mac)) is None]
         if missing:
             manufacturer = self.manufacturer
 
@@ -101,6 +105,9 @@ class Factory:
         mac = normal_mac(mac)
         # By the last octet, in which one delivery of phones differs: so no directory becomes long.
         return f"unique/{mac[-2:]}/{mac}.pem"
+
+    def _identity(self, name: str, data: bytes) -> Identity:
+        return Identity.from_bundle(data, str(self.flash.path(name)), proven=True)
 
     def _kept(self, name: str, make: Callable[[], bytes]) -> bytes:
         """What is kept under this name; what `make` makes where nothing is yet."""

@@ -247,7 +247,7 @@ class Flash:
     def _fault(self, what: str, path: Path, error: OSError) -> BadConfiguration:
         return BadConfiguration(
             f"cannot {what} {path}: {error.strerror or type(error).__name__}",
-            fix="check the directory and the rights on it, or give another with --flash DIR",
+            fix="check the directory and the rights on it, or give another: --flash DIR for a phone, SIPSUA_HOME for all",
         )
 
 

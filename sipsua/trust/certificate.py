@@ -67,16 +67,15 @@ def describe(der: bytes) -> Certificate:
 
 def doubts(certificate: Certificate, at: datetime) -> tuple[str, ...]:
     """Why a peer may refuse a certificate of ours at `at` (aware), though it can be shown: its dates, and a purpose that is none for a
-    TLS client (RFC 5280 section 4.2.1.12). Empty where nothing is to be seen, or nothing can be read."""
+    TLS client (RFC 5280 section 4.2.1.12). Empty where nothing is to be seen. Raises nothing."""
+    if not certificate.serial:
+        return ("not all of it can be read",)
     found = []
     if at > certificate.not_after:
         found.append(f"it expired on {certificate.not_after:%Y-%m-%d}")
     elif at < certificate.not_before:
         found.append(f"it is not valid before {certificate.not_before:%Y-%m-%d}")
-    try:
-        purposes = Parsed(certificate.der).extension(x509.ExtendedKeyUsage)
-    except ValueError:
-        purposes = None
+    purposes = Parsed(certificate.der).extension(x509.ExtendedKeyUsage)
     if purposes is not None and _CLIENT.isdisjoint(purposes):
         found.append("its extended key usage lacks clientAuth, so a server may refuse it")
     return tuple(found)

@@ -8,7 +8,7 @@ offline: keys and signatures that are too weak.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import IPv4Network, IPv6Network
@@ -111,8 +111,8 @@ def problems(path: Path, at: datetime) -> Iterator[Problem]:
         yield path.end
 
 
-def detour(old: Path, path: Path, at: datetime) -> Iterator[Problem]:
-    """What is wrong at `at` (aware) on the way that an old phone goes and not on `path`, with the reason why it goes there."""
+def detour(old: Path, path: Path, at: datetime, seen: Collection[Problem]) -> Iterator[Problem]:
+    """What is wrong at `at` (aware) on the way that an old phone goes, beyond what was `seen` on `path`, and why it goes there."""
     shared = {step.der for step in path.steps}
     below = (None, *old.indexes)
     astray = [
@@ -120,7 +120,6 @@ def detour(old: Path, path: Path, at: datetime) -> Iterator[Problem]:
         for step, index, before in zip(old.steps, old.indexes, below, strict=False)
         if step.der not in shared and index != before
     ]
-    seen = list(problems(path, at))
     for problem in problems(old, at):
         if problem in seen:
             continue

@@ -57,7 +57,7 @@ class CrlList:
             if b"-----BEGIN " in data:
                 raise ValueError("another kind of PEM")
             return cls([x509.load_der_x509_crl(data)])
-        except ValueError:
+        except (ValueError, x509.InvalidVersion):
             raise BadConfiguration(
                 f"{where} holds no certificate revocation list that can be read",
                 fix="give the CA's CRL, as PEM with BEGIN X509 CRL or as DER",

@@ -39,12 +39,19 @@ class Identity:
     not_after: datetime
     """Aware UTC: when the certificate expires."""
 
-    def __init__(self, certificates: list[Certificate], key: bytes, *, where: str, key_where: str) -> None:
-        """`certificates` leaf first, `key` PEM or DER; `where` and `key_where` name them in a BadConfiguration."""
+    def __init__(
+        self, certificates: list[Certificate], key: bytes, *, where: str, key_where: str, proven: bool = False
+    ) -> None:
+        """`certificates` leaf first, `key` PEM or DER; `where` and `key_where` name them in a BadConfiguration.
+
+        `proven` leaves out the proof that an RSA key is one, 30 ms of arithmetic: only for keys that were made here.
+        """
         try:
             block = next(pem_blocks(key, _PEM_KEY), None)
             load = load_pem_private_key if block is not None else load_der_private_key
-            private_key = load(block if block is not None else key, password=None)
+            private_key = load(
+                block if block is not None else key, password=None, unsafe_skip_rsa_key_validation=proven
+            )
         except TypeError:
             # `from None` throughout: what a parser says of a key is nothing for a traceback.
             raise BadConfiguration(
@@ -123,9 +130,12 @@ class Identity:
         )
 
     @classmethod
-    def from_bundle(cls, data: bytes, where: str) -> Identity:
-        """Take certificate, chain and key from one PEM text, which `where` names in a BadConfiguration like that of `from_files`."""
-        return cls(certificates_in(data, where), data, where=where, key_where=where)
+    def from_bundle(cls, data: bytes, where: str, *, proven: bool = False) -> Identity:
+        """Take certificate, chain and key from one PEM text, which `where` names in a BadConfiguration like that of `from_files`.
+
+        `proven`: see `Identity`.
+        """
+        return cls(certificates_in(data, where), data, where=where, key_where=where, proven=proven)
 
     def __repr__(self) -> str:
         return f"<Identity: {self.subject}>"

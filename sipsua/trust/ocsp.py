@@ -68,7 +68,7 @@ def staple_problems(response: bytes, leaf: Parsed, issuer: Parsed, at: datetime)
 
 
 def promises_staple(leaf: Parsed) -> bool:
-    """Whether the certificate says that its server staples (RFC 7633 section 4.2.1)."""
+    """Whether the certificate says that its server staples (RFC 7633 section 4.2.3.1)."""
     feature = leaf.extension(x509.TLSFeature)
     return feature is not None and x509.TLSFeatureType.status_request in feature
 

@@ -81,7 +81,7 @@ def stapled(path: Path, staple: bytes, at: datetime) -> tuple[list[Problem], boo
         missing = Problem(
             ProblemCode.STAPLE_MISSING,
             0,
-            "RFC 7633 4.2.3",
+            "RFC 7633 4.3.3",
             f"{leaf.text} says that its server staples an OCSP response (must-staple), and the server sent none",
             "turn OCSP stapling on at the server, or have the CA issue a certificate without must-staple",
         )

@@ -332,7 +332,7 @@ def _judge_chain(ders: Sequence[bytes], policy: Policy, at: datetime, staple: by
         found.problems += called_back.problems
         if policy.legacy_path:
             old = Path.as_sent(sent, policy.anchors)
-            found.problems += detour(old, path, at)
+            found.problems += detour(old, path, at, tuple(found.problems))
             found.path = old
         found.warnings = [*found.path.warnings(sent), *found.warnings, *called_back.warnings]
     except Exception as error:

@@ -14,8 +14,7 @@ from OpenSSL import SSL
 from OpenSSL.crypto import X509
 
 from sipsua.errors import BadConfiguration, Defect, FlowLost, HandshakeFailed, IdentityRefused, Misuse, SipsuaError
-from sipsua.net import tls
-from sipsua.net.tls import TlsPipe, client_context, server_context
+from sipsua.net.tls import Steps, TlsPipe, client_context, server_context
 from sipsua.testing.pki import CertificateAuthority, Issued, self_signed
 from sipsua.trust.identity import Identity
 from sipsua.trust.policy import NameRule, Policy, TlsVersion
@@ -38,7 +37,7 @@ def policy(version: TlsVersion = TLS1_3, *, anchors: TrustList = TRUST, identity
     return Policy(anchors=anchors, minimum=version, maximum=version, identity=identity)
 
 
-def serve(shown: Issued = SERVER, *, clients: TrustList | None = None, steps: tls.Steps | None = None) -> TlsPipe:
+def serve(shown: Issued = SERVER, *, clients: TrustList | None = None, steps: Steps | None = None) -> TlsPipe:
     return TlsPipe.server(server_context(shown.chain_pem, shown.key_pem, client_anchors=clients), steps=steps)
 
 
@@ -396,7 +395,7 @@ class Faulty:
 def test_verification_that_breaks_is_a_defect_of_its_own_connection_only(monkeypatch: pytest.MonkeyPatch) -> None:
     healthy = TlsPipe.client(policy(), NAME)
     with monkeypatch.context() as patch:
-        patch.setattr(tls, "Verification", Faulty)
+        patch.setattr("sipsua.net.tls.pipe.Verification", Faulty)
         broken = TlsPipe.client(policy(), NAME)
     error = Pair(broken, serve()).errors[broken]
     assert isinstance(error, Defect)
@@ -422,7 +421,7 @@ class Yielding:
 def test_verdict_has_the_last_word_and_our_finished_does_not_leave(
     version: TlsVersion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tls, "Verification", Yielding)
+    monkeypatch.setattr("sipsua.net.tls.pipe.Verification", Yielding)
     pair = Pair(TlsPipe.client(policy(version), NAME), serve())
     assert isinstance(pair.errors[pair.client], CertificateRefused)
     assert not pair.client.established

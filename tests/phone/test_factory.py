@@ -59,7 +59,8 @@ def test_kind_of_key_is_the_one_asked_for_and_rsa_without_a_word(
     factory: Factory, key: KeyKind | None, name: str
 ) -> None:
     pem = factory.unique(MAC, key)
-    assert describe(Identity.from_bundle(pem, "").der).key == name
+    assert describe(factory.identity(MAC).der).key == name
+    assert describe(Identity.from_bundle(pem, "").der) == describe(factory.identity(MAC, key).der)
     assert factory.unique(MAC) == factory.unique(MAC, key) == pem
 
 
@@ -81,7 +82,7 @@ def test_many_are_made_ahead_once_and_read_back(factory: Factory) -> None:
     assert factory.unique("0015650000ff") == old
     issuing = certificates_in(factory.manufacturer.issuing_pem, "")
     for mac in macs_from("0015650000f0", 41):
-        identity = Identity.from_bundle(factory.unique(mac), mac)
+        identity = factory.identity(mac)
         assert identity.subject == f"CN={mac}"
         assert [one.to_cryptography() for one in identity.extra_chain] == issuing
         assert (describe(identity.der).key == "EC P-256") is (mac != "0015650000ff")
@@ -89,7 +90,7 @@ def test_many_are_made_ahead_once_and_read_back(factory: Factory) -> None:
 
 def test_rsa_keys_are_made_ahead_too(factory: Factory) -> None:
     assert factory.ahead(macs_from(MAC, 3), "rsa") == 3
-    assert describe(Identity.from_bundle(factory.unique(MAC), "").der).key == "RSA 2048"
+    assert describe(factory.identity(MAC).der).key == "RSA 2048"
 
 
 def test_a_bad_mac_among_many_makes_none(factory: Factory) -> None:
@@ -137,7 +138,7 @@ def test_processes_at_once_agree_on_one_manufacturer_and_one_certificate_a_phone
             process.wait()
     assert set(said) == {factory.manufacturer.pem + factory.unique("001565000007") + factory.generic()}
     for mac in macs_from("001565000000", 30):
-        assert Identity.from_bundle(factory.unique(mac), mac).extra_chain
+        assert factory.identity(mac).extra_chain
     assert len(files(factory)) == 32
     assert not list(factory.flash.directory.rglob(".new-*"))
 
@@ -168,7 +169,7 @@ def test_ten_thousand_unique_certificates_are_made_ahead_and_kept(factory: Facto
     assert again.ahead(macs) == 0
     serials = set()
     for mac in macs:
-        certificate = describe(Identity.from_bundle(again.unique(mac), mac).der)
+        certificate = describe(again.identity(mac).der)
         assert certificate.subject == f"CN={mac}"
         serials.add(certificate.serial)
     assert len(serials) == 10_000

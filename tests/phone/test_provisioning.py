@@ -125,7 +125,7 @@ def test_what_the_file_does_not_say_stays(load: Callable[..., Provisioned], flas
         ("static.trusted_certificates.url = absent.pem", "there is no file"),
         ("static.trusted_certificates.url = y000000000028.cfg", "none of the extensions"),
         ("static.trusted_certificates.delete = all", "does not say what to delete"),
-        ("static.server_certificates.delete = http://localhost/custom.pem", "names no server certificate"),
+        ("static.server_certificates.delete = http://localhost/custom.pem", "does not say what to delete"),
         ("static.server_certificates.url = 0.pem", "without its private key"),
         ("static.server_certificates.url = https://example.com/phone.pem", "is not on this machine"),
     ],

@@ -53,6 +53,8 @@ SAME = {
         ProblemCode.SELF_SIGNED,
         # OpenSSL goes by key identifiers; of a signature that no candidate made it says that it found no issuer.
         ProblemCode.BAD_SIGNATURE,
+        # And it looks for no issuer of, and takes none for, a certificate with an extension that it cannot read.
+        ProblemCode.MALFORMED,
     },
     ProblemCode.SELF_SIGNED: {ProblemCode.SELF_SIGNED, ProblemCode.BAD_SIGNATURE},
 }
@@ -124,7 +126,13 @@ SUBTREES: list[x509.GeneralName] = [
     x509.DirectoryName(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Somebody")])),
 ]
 
+BROKEN = b"\x30\x03\x82\x01\xff"
 ODD: list[x509.Extension[x509.ExtensionType]] = [
+    *(
+        extension(x509.UnrecognizedExtension(kind.oid, BROKEN), critical=True)
+        for kind in (x509.SubjectAlternativeName, x509.BasicConstraints, x509.NameConstraints, x509.KeyUsage)
+    ),
+    extension(x509.AuthorityKeyIdentifier(None, [x509.DirectoryName(x509.Name([]))], 4711)),
     extension(x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.99999.1"), b"\x05\x00"), critical=True),
     extension(x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.99999.1"), b"\x05\x00")),
     extension(
@@ -339,18 +347,24 @@ def openssl(case: Case) -> int:
     return 0
 
 
-def shake(case: Case, file: Path) -> int:
-    """What the system's OpenSSL says in a handshake, at its security level 2: 0, or the number of its error."""
+def shake(case: Case, file: Path) -> int | None:
+    """What the system's OpenSSL says in a handshake, at its security level 2: 0, or the number of its error.
+
+    None where it cannot serve the certificate or load the anchors, as with a P-192 key or a broken extension: nothing is compared then.
+    """
     file.write_bytes(case.leaf.key_pem + b"".join(one.public_bytes(Encoding.PEM) for one in case.chain))
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.set_ciphers("DEFAULT:@SECLEVEL=0")
-    server.load_cert_chain(file)
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.set_ciphers("DEFAULT:@SECLEVEL=2")
     client.check_hostname = False
     client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    if case.anchors:
-        client.load_verify_locations(cadata=b"".join(one.public_bytes(Encoding.DER) for one in case.anchors))
+    try:
+        server.load_cert_chain(file)
+        if case.anchors:
+            client.load_verify_locations(cadata=b"".join(one.public_bytes(Encoding.DER) for one in case.anchors))
+    except ssl.SSLError:
+        return None
     up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
     one, other = client.wrap_bio(down, up), server.wrap_bio(up, down, server_side=True)
     for end in (one, other, one):
@@ -360,6 +374,9 @@ def shake(case: Case, file: Path) -> int:
             pass
         except ssl.SSLCertVerificationError as error:
             return int(error.verify_code)
+        except ssl.SSLError:
+            assert end is other
+            return None
     assert one.version() is not None
     return 0
 
@@ -380,7 +397,8 @@ def disagreement(case: Case, verdict: Verdict, errno: int) -> str | None:
         path = CertificatePath.built(
             [one.der for one in verdict.path], [parsed(one.der) for one in verdict.chain], trust
         )
-        strange |= {one.code for one in problems(path, NOW)}
+        # But for this: OpenSSL takes a DNS name with octets that are not ASCII, and leaves unread what it does not need of a pinned leaf.
+        strange |= {one.code for one in problems(path, NOW)} - {ProblemCode.MALFORMED}
         if not strange and path.anchor is None:
             return "accepted without an anchor"
         return f"refused: {sorted(strange)}" if strange else None
@@ -389,7 +407,9 @@ def disagreement(case: Case, verdict: Verdict, errno: int) -> str | None:
     code = CODES[errno]
     if codes.isdisjoint(SAME.get(code, {code})):
         return f"error {errno} ({code}) became {sorted(codes)}"
-    if any(one.evidence.startswith("OpenSSL refuses") for one in verdict.problems):
+    # Where one extension cannot be read, `cryptography` shows none: of what OpenSSL saw in the others we have its words only.
+    blind = ProblemCode.MALFORMED in codes
+    if not blind and any(one.evidence.startswith("OpenSSL refuses") for one in verdict.problems):
         return f"error {errno} ({code}) is not explained, beside {sorted(codes)}"
     return None
 
@@ -422,16 +442,15 @@ def test_generated_chains_are_of_all_kinds() -> None:
 
 
 def test_verdicts_agree_with_the_openssl_of_the_system_in_handshakes(tmp_path: Path) -> None:
-    """No difference is left out but one: a server with a P-192 key gets no handshake done, so there is nothing to compare."""
     found, compared = [], 0
     for seed in range(SEED, SEED + 400):
         case = generate(seed)
-        if isinstance(case.leaf.key, ec.EllipticCurvePrivateKey) and case.leaf.key.key_size < 256:
+        if (errno := shake(case, tmp_path / "server.pem")) is None:
             continue
-        verdict, errno = ours(case), shake(case, tmp_path / "server.pem")
         compared += 1
+        verdict = ours(case)
         codes, code = {one.code for one in verdict.problems}, CODES.get(errno)
         if verdict.accepted is not (errno == 0) or (code is not None and codes.isdisjoint(SAME.get(code, {code}))):
             found.append(f"seed {seed} ({case.story}): error {errno} became {sorted(codes)}")
     assert found == []
-    assert compared > 360
+    assert compared > 370

@@ -484,7 +484,7 @@ def test_missing_staple_of_a_certificate_that_promises_one_is_refused() -> None:
     for revocation in Revocation:
         verdict = both(PROMISING, Policy(anchors=ROOTS, staple=True, revocation=revocation), response=b"")
         problem = only(verdict.problems)
-        assert (problem.code, problem.index, problem.rule) == (ProblemCode.STAPLE_MISSING, 0, "RFC 7633 4.2.3")
+        assert (problem.code, problem.index, problem.rule) == (ProblemCode.STAPLE_MISSING, 0, "RFC 7633 4.3.3")
         assert "must-staple" in problem.evidence
 
 
