@@ -217,12 +217,11 @@ class Flash:
             raise
 
     def _make(self, directory: Path) -> None:
-        """Make a directory of the flash, for its owner only, and those above it."""
+        """Make a directory, for its owner only, and those above it that are not there: each of them durable, or else none is."""
         if directory.is_dir():
             return
-        if directory != self.directory:
-            self._make(directory.parent)
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._make(directory.parent)
+        directory.mkdir(mode=0o700, exist_ok=True)
         _sync(directory.parent)
 
     def _sweep(self) -> None:
