@@ -61,7 +61,10 @@ class Screen:
 
     def session(self, lock: Lock, verdict: Verdict, indent: int = 2) -> None:
         """What a closed padlock stands for."""
-        self.line(("protocol", "dim"), f"  {lock.protocol}, {lock.cipher}, {lock.group or 'no group'}", indent=indent)
+        how = f"  {lock.protocol}, {lock.cipher}, {lock.group or 'no group'}"
+        if lock.resumed:
+            how += ", session resumed: the verdict is that of the handshake before"
+        self.line(("protocol", "dim"), how, indent=indent)
         self.line(("server", "dim"), f"    {lock.server_name} at {lock.peer}", indent=indent)
         anchor = f"{lock.anchor} ({lock.anchor_list} list)" if lock.anchor else "none"
         self.line(("anchor", "dim"), f"    {anchor}", indent=indent)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -106,7 +107,6 @@ def test_phone_that_registers_with_a_good_one_is_right_and_one_that_stays_is_tol
 
 
 def test_connection_that_is_open_at_the_end_is_told_of_then(tmp_path: Path) -> None:
-    import socket
 
     with bad_pbx(tmp_path, "silence") as pbx:
         port = int(pbx.until("bad PBX").partition(" port ")[2].partition(",")[0])
@@ -131,3 +131,13 @@ def test_files_that_are_to_be_kept_are(sipsua: Sipsua, tmp_path: Path) -> None:
 def test_command_to_try_works_as_it_stands(case: str, sipsua: Sipsua, tmp_path: Path) -> None:
     with bad_pbx(tmp_path, case, "--write", tmp_path) as pbx:
         assert tried(pbx, sipsua) == 0
+
+
+def test_help_comes_without_what_only_the_work_needs() -> None:
+    program = (
+        "import sys; from sipsua.cli import main; code = main(['bad-pbx', '--help']);"
+        "print(code, sorted({'OpenSSL', 'cryptography', 'asyncio', 'rich'} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=TOP, capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "0 []"
+    assert "--list" in done.stdout

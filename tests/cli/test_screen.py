@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -95,3 +96,11 @@ def test_name_in_a_certificate_cannot_write_to_the_terminal(capsys: pytest.Captu
     out = capsys.readouterr().out
     assert "\x1b" not in out
     assert "CN=\\x1b[2J[bold]x[/bold]" in out
+
+
+@pytest.mark.parametrize("resumed", [True, False])
+def test_a_resumed_session_is_told(resumed: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    Screen().session(replace(LOCKED, resumed=resumed), Verdict(True, True, "rfc2818", "sip.example.com"))
+    protocol = capsys.readouterr().out.splitlines()[0]
+    assert protocol.endswith("session resumed: the verdict is that of the handshake before") is resumed
+    assert "TLSv1.3, TLS_AES_256_GCM_SHA384, x25519" in protocol

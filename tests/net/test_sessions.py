@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from sipsua.account.config import AccountConfig, Target
-from sipsua.events import Lock
+from sipsua.account.persona import Backoff
+from sipsua.events import Lock, LockChanged, Registered
 from sipsua.net.connect import Connector
 from sipsua.net.sessions import MAX_SESSIONS, Sessions
 from sipsua.net.tls import Session, TlsPipe, server_context
@@ -193,3 +194,24 @@ async def test_by_default_nothing_is_resumed() -> None:
         policy = Policy(anchors=TRUST)
         locks = [await register(pbx, policy, connector) for _ in range(2)]
         assert [lock.resumed for lock in locks] == [False, False]
+
+
+@pytest.mark.asyncio
+@versions
+async def test_a_phone_whose_flow_was_lost_comes_back_on_a_resumed_session(version: TlsVersion) -> None:
+    async with PocketPbx({"1000": "secret"}, certificate=SERVER) as pbx:
+        config = AccountConfig(
+            uri=pbx.uri("1000"), password="secret", policy=resuming(version), backoff=Backoff(0.01, 0.01)
+        )
+        async with UserAgent(config) as ua:
+            events = ua.events()
+            await ua.register(10)
+            for flow in list(pbx.flows):
+                flow.end()
+            locks = []
+            async for event in events:
+                if isinstance(event, LockChanged) and event.lock.locked:
+                    locks.append(event.lock.resumed)
+                if isinstance(event, Registered) and len(locks) == 2:
+                    break
+    assert locks == [False, True]

@@ -57,7 +57,9 @@ def test_a_unique_server_certificate_is_unique_to_a_phone_and_issued_by_the_manu
 
 
 def test_only_if_no_unique_certificate_exists_the_generic_one_is_shown(device: Device) -> None:
-    """'Only if no unique certificate exists, the IP phone may send a generic certificate for authentication.'"""
+    """'It issued by the Yealink Certificate Authority (CA). Only if no unique certificate exists, the IP phone may send a generic
+    certificate for authentication.'
+    """
     own = device.shown(0)
     assert (own.kind, own.certificate.subject, own.certificate.issuer) == (
         "generic",
@@ -71,6 +73,7 @@ def test_only_if_no_unique_certificate_exists_the_generic_one_is_shown(device: D
 def test_phones_without_a_unique_certificate_share_the_generic_one(
     device: Device, tmp_path: Path, factory: Factory
 ) -> None:
+    """'The IP phone has two types of built-in server certificates: a unique server certificate and a generic server certificate.'"""
     assert Device(Flash(tmp_path / "another"), factory).generic.identity.der == device.generic.identity.der
 
 
@@ -107,7 +110,7 @@ def test_dev_cert_1_without_a_custom_certificate_is_an_error_that_says_both_ways
 def test_the_format_of_the_server_certificate_files_must_be_pem_and_cer(
     device: Device, file: Callable[..., Path], name: str
 ) -> None:
-    """'The format of the server certificate files must be *.pem and *.cer […].'"""
+    """'The format of the server certificate files must be *.pem and *.cer and the maximum file size is 5MB.'"""
     own = device.upload(file(name=name))
     assert own.path.read_bytes() == CUSTOM.chain_pem + CUSTOM.key_pem
     assert stat.S_IMODE(own.path.stat().st_mode) == 0o600

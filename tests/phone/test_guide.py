@@ -24,6 +24,7 @@ from sipsua.net.listen import Listener
 from sipsua.phone.device import Device
 from sipsua.phone.factory import Factory
 from sipsua.phone.flash import Flash
+from sipsua.phone.provisioning import provision
 from sipsua.phone.settings import Settings
 from sipsua.phone.trusted import TrustedCertificates
 from sipsua.phone.trusting import policy
@@ -306,3 +307,23 @@ async def test_the_76_are_those_of_appendix_c_as_far_as_they_are_known(phone: Ph
     readme = (Path(__file__).parents[2] / "certs" / "README.md").read_text()
     missing = [anchor.subject for anchor in roots if anchor.fingerprint[:16] not in readme.lower().replace(":", "")]
     assert missing == []
+
+
+async def test_trusted_and_server_certificates_are_also_known_as_ca_and_device_certificates(
+    phone: Phone, operator_ca: Path, tmp_path: Path
+) -> None:
+    """'In TLS feature, we use the terms trusted and server certificate. These are also known as CA and device certificates.' So the
+    parameters that choose them are called ca_cert and dev_cert.
+    """
+    phone.trusted.add(operator_ca)
+    both = SERVER.chain_pem + SERVER.key_pem
+    (tmp_path / "own.pem").write_bytes(both)
+    phone.device.upload(tmp_path / "own.pem")
+    (tmp_path / "phone.cfg").write_text(
+        "#!version:1.0.0.1\nstatic.security.ca_cert = 1\nstatic.security.dev_cert = 1\n"
+    )
+    settings = provision(phone.flash, tmp_path / "phone.cfg").settings
+    trust = policy(settings, phone.trusted.trust_list(), phone.device.shown(settings.dev_cert).identity)
+    assert {anchor.origin for anchor in trust.anchors} == {"custom"}
+    assert trust.identity is not None
+    assert trust.identity.subject == "CN=127.0.0.1"

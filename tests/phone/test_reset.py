@@ -32,12 +32,14 @@ def has(flash: Flash) -> list[str]:
 
 
 def test_resetting_the_ip_phone_to_factory_defaults_will_delete_custom_certificates_by_default(flash: Flash) -> None:
+    """'Resetting the IP phone to factory defaults will delete custom certificates by default.'"""
     assert factory_reset(flash) == Reset(trusted_deleted=1, server_deleted=True, settings_deleted=True, kept=False)
     assert has(flash) == ["device/unique.pem"]
     assert Settings.read(flash) == Settings()
 
 
 def test_this_feature_is_configurable_by_the_parameter_reserve_certs_enable(flash: Flash) -> None:
+    """'But this feature is configurable by the parameter "static.phone_setting.reserve_certs_enable" using the configuration files.'"""
     Settings(ca_cert=1, reserve_certs_enable=1).write(flash)
     assert factory_reset(flash) == Reset(trusted_deleted=0, server_deleted=False, settings_deleted=True, kept=True)
     assert has(flash) == ["device/custom.pem", "device/unique.pem", "trusted/01-ca.pem"]

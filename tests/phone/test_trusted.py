@@ -55,6 +55,7 @@ def content(flash: Flash) -> dict[str, bytes]:
 def test_the_format_of_the_trusted_certificate_files_must_be_pem_cer_crt_and_der(
     trusted: TrustedCertificates, tmp_path: Path, extension: str, form: str
 ) -> None:
+    """'The format of the trusted certificate files must be *.pem,*.cer,*.crt and *.der and the maximum file size is 5MB.'"""
     path = tmp_path / f"ca{extension}"
     path.write_bytes(ROOTS[0].pem if form == "pem" else der(ROOTS[0]))
     upload = trusted.add(path)
@@ -268,6 +269,7 @@ def test_the_largest_certificate_fits_into_the_flash_as_pem(trusted: TrustedCert
 
 
 def test_you_can_upload_10_custom_certificates_at_most(flash: Flash, trusted: TrustedCertificates) -> None:
+    """'You can upload 10 custom certificates at most.'"""
     for number in range(10):
         trusted.put(f"{number}.pem", ROOTS[number].pem)
     before = content(flash)
