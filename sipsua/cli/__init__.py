@@ -43,15 +43,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if own:
         interrupt.disarm()
     try:
-        return _tell(error, code, reports, "--json" in arguments)
+        return _tell(error, code, reports, arguments, "--json" in arguments)
     except Exception as caught:
-        return _tell(caught, code, reports, False)
+        return _tell(caught, code, reports, arguments, False)
 
 
-def _tell(error: BaseException | None, code: int, reports: list[JsonReport], as_json: bool) -> int:
+def _tell(
+    error: BaseException | None, code: int, reports: list[JsonReport], arguments: Sequence[str], as_json: bool
+) -> int:
     """Cause and remedy on stderr, the object on stdout; returns the exit code. Raises what the object's way meets."""
     from sipsua.cli.failure import Failure
-    from sipsua.cli.report import Report
 
     failure = Failure.of(error) if error is not None else None
     if error is not None:
@@ -62,7 +63,11 @@ def _tell(error: BaseException | None, code: int, reports: list[JsonReport], as_
         except Exception:
             pass  # stderr is full, and nowhere is left to say so
     if as_json and sys.stdout is not None and (reports or failure is not None):
-        report = reports[0] if reports else Report(None)
+        if not reports:
+            from sipsua.cli.commands import ending
+
+            reports.append(ending(arguments))
+        report = reports[0]
         report.failure = failure
         report.print()
     return failure.code if failure is not None else code

@@ -34,6 +34,7 @@ from sipsua.events import (
 from sipsua.net.connect import Connector
 from sipsua.net.flow import Tap
 from sipsua.net.listen import Listener
+from sipsua.trust.policy import TlsVersion
 from sipsua.trust.verdict import CertificateRefused
 from sipsua.ua.user_agent import UserAgent
 
@@ -118,7 +119,16 @@ class Attempt:
         if self.listen is None or policy.identity is None:
             return None
         anchors = policy.anchors if self.demand_certificate else None
-        return Listener(policy.identity, port=self.listen, client_anchors=anchors, sink=doorbell.ring, tap=self.tap)
+        return Listener(
+            policy.identity,
+            port=self.listen,
+            client_anchors=anchors,
+            # However old the server is that the phone is to be tried against, callers get nothing below 1.2.
+            minimum=max(policy.minimum, TlsVersion.TLS1_2),
+            maximum=max(policy.maximum, TlsVersion.TLS1_2),
+            sink=doorbell.ring,
+            tap=self.tap,
+        )
 
     async def _register(self, ua: UserAgent, report: Report) -> None:
         """Register. Which step hung when the time was over is told by the padlock."""

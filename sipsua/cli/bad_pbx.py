@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 def bad_pbx(
     kind: Annotated[str | None, typer.Argument(metavar="CASE", help="One of those that --list shows.")] = None,
     list_all: Annotated[bool, typer.Option("--list", help="Show all cases, and what a good phone does.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="With --list: print one JSON object.")] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="With --list: print one JSON object; after a failure one of error and exit_code."),
+    ] = False,
     host: Annotated[str, typer.Option(metavar="ADDRESS", help="IP address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, metavar="PORT", help="0 takes a free one.")] = 5061,
     name: Annotated[
@@ -54,7 +57,7 @@ def bad_pbx(
 
     Behind the cases that a phone may accept stands a registrar: it takes every user, by the password that is given, or by none.
     """
-    from sipsua.cli.interrupt import run
+    from sipsua.cli.interrupt import PATIENCE, run, within
     from sipsua.cli.output import print_json
     from sipsua.cli.screen import Screen
     from sipsua.cli.trial import Trial, list_cases
@@ -80,7 +83,8 @@ def bad_pbx(
             if near
             else "choose one of those that sipsua bad-pbx --list shows",
         )
-    secret = read_password(password, password_env, password_file)
+    with within(PATIENCE, "the file of --password-file"):
+        secret = read_password(password, password_env, password_file)
     trial = Trial(CASES[kind], site_of(host, name, address), host, port, secret, write)
     try:
         run(trial.run(Screen()))

@@ -55,6 +55,17 @@ def check(
         list[str] | None,
         typer.Option(metavar="FILE", help="Certificate revocation lists, PEM or DER. May be given again."),
     ] = None,
+    revocation: Annotated[
+        Literal["soft", "hard"],
+        typer.Option(help="Where nobody says whether a certificate is revoked: warn, or refuse."),
+    ] = "soft",
+    legacy_path: Annotated[
+        bool,
+        typer.Option(
+            "--legacy-path",
+            help="Follow the chain as the server sent it, as old phones do, even to a root that has expired.",
+        ),
+    ] = False,
     timeout: Annotated[
         float, typer.Option(metavar="SECONDS", help="Until when all connections must be done; half is for the first.")
     ] = 15.0,
@@ -78,7 +89,7 @@ def check(
     from sipsua.net.probe import probe
     from sipsua.trust.crl import CrlList
     from sipsua.trust.identity import Identity
-    from sipsua.trust.policy import NameRule, Policy
+    from sipsua.trust.policy import NameRule, Policy, Revocation
     from sipsua.trust.store import TrustList, certificates_in, read_file
     from sipsua.trust.verdict import CertificateRefused
 
@@ -90,6 +101,10 @@ def check(
         raise UsageError("--chain without --name", fix="give the name that the server is asked for with --name NAME")
     if chain is not None and cert is not None:
         raise UsageError("--cert with --chain", fix="leave it out: nobody asks for it where there is no handshake")
+    if revocation == "hard" and chain is not None and not crl:
+        raise UsageError(
+            "--revocation hard with --chain and without --crl", fix="give the CRLs of the issuers with --crl"
+        )
     if key is not None and cert is None:
         raise UsageError("--key without --cert", fix="give the certificate that the key belongs to")
     if not 0.001 <= timeout <= LONGEST:
@@ -104,7 +119,15 @@ def check(
         identity = Identity.from_files(cert, key) if cert is not None else None
     with within(timeout, "a file of --crl"):
         crls = CrlList.from_files(*crl) if crl else None
-    policy = Policy(anchors=anchors, names=NameRule(names), identity=identity, crls=crls, staple=target is not None)
+    policy = Policy(
+        anchors=anchors,
+        names=NameRule(names),
+        identity=identity,
+        crls=crls,
+        staple=target is not None,
+        revocation=Revocation(revocation),
+        legacy_path=legacy_path,
+    )
     failure: SipsuaError | None = None
     if target is not None:
         found = inspection.probe = run(probe(target, policy, reference=name, seconds=timeout))

@@ -17,8 +17,9 @@ from sipsua.cli.demo import demo
 from sipsua.cli.factory_reset import factory_reset
 from sipsua.cli.failure import UsageError
 from sipsua.cli.pbx import pbx
+from sipsua.cli.provision import ProvisionReport, provision
 from sipsua.cli.register import register
-from sipsua.cli.report import JsonReport
+from sipsua.cli.report import Ending, JsonReport, Report
 
 
 def perform(arguments: Sequence[str], reports: list[JsonReport]) -> int:
@@ -34,10 +35,40 @@ def perform(arguments: Sequence[str], reports: list[JsonReport]) -> int:
             error.show()  # type: ignore[attr-defined]
             return 2
         words: str = error.format_message()
-        where = getattr(error, "ctx", None)
-        path = where.command_path if where is not None else "sipsua"
-        raise UsageError(" ".join(words.split()).rstrip("."), fix=f"see {path} --help") from None
+        # Typer passes on what a validator of its own said, with the kind of the exception before it.
+        words = " ".join(words.split()).rstrip(".").replace("Value error, ", "")
+        raise UsageError(words, fix=f"see {' '.join(['sipsua', *_named(arguments)])} --help") from None
     return 0
+
+
+def ending(arguments: Sequence[str]) -> JsonReport:
+    """What `--json` prints where the command that they name ended before it had a report: its own object if it has one, else `Ending`."""
+    named = " ".join(_named(arguments))
+    if named == "register":
+        return Report(None)
+    if named == "check":
+        from sipsua.cli.inspection import Inspection
+
+        return Inspection()
+    if named in ("device show", "device upload", "device issue"):
+        return device.DeviceReport()
+    if named == "provision":
+        return ProvisionReport()
+    return Ending()
+
+
+def _named(arguments: Sequence[str]) -> list[str]:
+    """The names of the command that they mean, such as `trust` and `add`, as far as there is such a one."""
+    command: Any = typer.main.get_command(_app)
+    names: list[str] = []
+    for word in arguments:
+        if word.startswith("-"):
+            continue
+        command = getattr(command, "commands", {}).get(word)
+        if command is None:
+            break
+        names.append(word)
+    return names
 
 
 class _Command(TyperCommand):
@@ -48,7 +79,12 @@ class _Command(TyperCommand):
             value = ctx.params.get(parameter.name)
             # An empty password is one of the unusable passwords: see cli.password.
             if parameter.name != "password" and (value == "" or (isinstance(value, list | tuple) and "" in value)):
-                raise UsageError(f"{parameter.opts[0]} is empty", fix="give it a value, or leave it out")
+                word = (
+                    parameter.opts[0]
+                    if parameter.opts[0].startswith("-")
+                    else (parameter.metavar or parameter.opts[0]).strip("[]")
+                )
+                raise UsageError(f"{word} is empty", fix="give it a value, or leave it out")
         return super().invoke(ctx)
 
 
@@ -59,6 +95,7 @@ _app.command(cls=_Command)(check)
 _app.command(cls=_Command)(pbx)
 _app.command("bad-pbx", cls=_Command)(bad_pbx)
 _app.command(cls=_Command)(demo)
+_app.command(cls=_Command)(provision)
 _app.command("factory-reset", cls=_Command)(factory_reset)
 
 _trust = typer.Typer(help="The phone's trusted certificates.", rich_markup_mode=None)

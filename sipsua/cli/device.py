@@ -151,6 +151,8 @@ def issue(
         mac = normal_mac(mac)
     except BadConfiguration as error:
         raise UsageError(f"--mac: {error.what}", fix=error.fix) from None
+    if out is not None:
+        _check_out(out)
     report, screen, device = _begin(context, flash, as_json)
     if count is not None:
         report.flash = None
@@ -159,7 +161,7 @@ def issue(
     own = device.issue(mac, key)
     screen.line(("issued", "good"), f"unique certificate {own.certificate.subject} to {device.flash.directory}")
     if out is not None:
-        write_file(_private(out), own.path.read_bytes(), mode=0o600)
+        write_file(out, own.path.read_bytes(), mode=0o600)
         screen.line(("written", "good"), f"certificate, chain and key to {out}")
     _look(report, screen, device)
 
@@ -255,18 +257,20 @@ def _ahead(
         "seconds": round(seconds, 3),
     }
     speed = f" in {seconds:.1f} s, {1000 * seconds / made:.2f} ms each" if made else ""
-    screen.line(("issued", "good"), f"{made} unique certificates{speed}; {count - made} were there already")
+    screen.line(
+        ("issued", "good"),
+        f"{made} unique certificate{'' if made == 1 else 's'}{speed}; {count - made} were there already",
+    )
     screen.line(("kept", "dim"), f"  {directory}", indent=2)
 
 
-def _private(out: str) -> str:
-    """The name of a file that is fit for a private key. Raises UsageError for a terminal, a pipe or a directory."""
+def _check_out(out: str) -> None:
+    """Whether a private key may go there. Raises UsageError for a terminal, a pipe or a directory."""
     from pathlib import Path
 
     path = Path(out)
     if path.exists() and not path.is_file():
         raise UsageError(f"--out {out} is no file, and a private key goes to nothing else", fix="name a new file")
-    return out
 
 
 _WHY = {

@@ -24,6 +24,10 @@ def factory_reset(
     phone = Flash(flash)
     if not phone.directory.is_dir():
         raise BadConfiguration(f"there is no flash {phone.directory}", fix="check the path")
+    if phone.foreign:
+        raise BadConfiguration(
+            f"{phone.directory} is no phone's flash: it holds other files", fix="check the path; nothing was changed"
+        )
     done = reset(phone, keep_certificates=keep_certificates)
     screen = Screen()
     screen.line(("reset", "good"), str(phone.directory))

@@ -6,6 +6,7 @@ never disagree. The numbers and words are stable: they are only ever added to.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Self
@@ -79,7 +80,7 @@ class Failure:
             else:
                 code, fix = next((code, fix) for kind, code, fix in _TABLE if isinstance(error, kind))
             if code is not ExitCode.DEFECT:
-                return cls(code, printable(error.what), printable(error.fix or fix))
+                return cls(code, printable(error.what), printable(_as_option(error.fix or fix)))
         return cls(ExitCode.DEFECT, f"sipsua itself is wrong: {type(error).__name__}: {printable(str(error))}", _REPORT)
 
     def as_json(self) -> dict[str, Any]:
@@ -89,6 +90,11 @@ class Failure:
     def __str__(self) -> str:
         """Two lines: the cause, and what to do about it."""
         return f"sipsua: {self.what}\n   fix: {self.fix}"
+
+
+def _as_option(words: str) -> str:
+    """The rooms below name the fields of a policy that weaken it; whoever types a command knows them as options."""
+    return re.sub(r"(?<![\w-])dangerous_\w+", lambda field: f"--{field[0].replace('_', '-')}", words)
 
 
 _REPORT = "please report it, with what `SIPSUA_DEBUG=1` makes it print"

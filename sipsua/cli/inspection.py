@@ -7,7 +7,7 @@ the end what to change. Nothing in it asks the server anything; `net.probe` has 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,7 +17,7 @@ from sipsua.net.probe import ClientCertificate, Probe
 from sipsua.trust.certificate import Parsed
 from sipsua.trust.differential import Opinion, advice, opinions
 from sipsua.trust.ocsp import staple_problems
-from sipsua.trust.policy import Policy, TlsVersion
+from sipsua.trust.policy import Policy, Revocation, TlsVersion
 from sipsua.trust.verdict import ALERT_NAMES, Certificate, Problem, ProblemCode, Verdict
 from sipsua.trust.verifier import AnyCertificate, judge
 
@@ -50,7 +50,8 @@ class Inspection(JsonReport):
         self._at = at
         self.verdict = verdict or judge(sent, policy=policy, reference=reference, at=at, staple=staple)
         self.staple = Staple.read(staple, self.verdict, at) if staple is not None else None
-        self.opinions = opinions(sent, policy=policy, reference=reference, at=at, staple=staple)
+        others = replace(policy, revocation=Revocation.SOFT)  # --revocation is ours alone
+        self.opinions = opinions(sent, policy=others, reference=reference, at=at, staple=staple)
         self.advice = advice(self.opinions, reference)
         return self.verdict
 

@@ -16,6 +16,9 @@ from sipsua.errors import BadConfiguration
 
 _T = TypeVar("_T")
 
+PATIENCE = 15.0
+"""Seconds to read local files in, where a command has no --timeout to say so."""
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 

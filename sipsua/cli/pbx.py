@@ -46,15 +46,17 @@ def pbx(
     quiet: Annotated[bool, typer.Option("--quiet", help="Do not tell who comes and goes.")] = False,
 ) -> None:
     """Run a pocket PBX: a TLS registrar for tests, until Ctrl-C or SIGTERM. All users have the same password."""
-    from sipsua.cli.interrupt import run
+    from sipsua.cli.interrupt import PATIENCE, run, within
     from sipsua.cli.screen import Screen
     from sipsua.cli.switchboard import Switchboard
+    from sipsua.phone.factory import Factory
     from sipsua.testing.pki import CertificateAuthority, Issued, IssuedFiles
     from sipsua.testing.registrar import users_in
     from sipsua.trust.identity import Identity
     from sipsua.trust.store import TrustList, read_file
 
-    secret = read_password(password, password_env, password_file)
+    with within(PATIENCE, "the file of --password-file"):
+        secret = read_password(password, password_env, password_file)
     if secret is None:
         raise UsageError("the users have no password", fix="give --password-env VAR or --password-file FILE")
     if printable(realm) != realm:
@@ -66,7 +68,8 @@ def pbx(
     screen = Screen()
     authority = CertificateAuthority("pocket PBX CA")
     if cert is not None and key is not None:
-        Identity.from_files(cert, key)  # whose errors name the files
+        with within(PATIENCE, "a file of --cert or --key"):
+            Identity.from_files(cert, key)  # whose errors name the files
         certificate: Issued | IssuedFiles = IssuedFiles(Path(cert), Path(key))
     elif cert is None and key is None:
         names = ["localhost", "127.0.0.1", "::1"]
@@ -75,8 +78,11 @@ def pbx(
         certificate = authority.issue(*names)
     else:
         raise UsageError("--cert and --key belong together", fix="give both, or neither for a new certificate")
+    ours = False
     if client_ca is not None:
-        TrustList.from_files(client_ca)
+        root = Factory().root
+        with within(PATIENCE, "the file of --client-ca"):
+            ours = any(anchor.der == root for anchor in TrustList.from_files(client_ca))
     pocket = Switchboard(
         numbers,
         screen if not quiet else None,
@@ -104,7 +110,7 @@ def pbx(
             if password_file is not None:
                 how = f"--password-file {shlex.quote(password_file)}"
             if client_ca is not None:
-                how += " --cert PHONE.pem --key PHONE.key"
+                how += " --mac MAC" if ours else " --cert PHONE.pem --key PHONE.key"
             command = f"sipsua register {pocket.uri(next(iter(numbers)))} --ca {shlex.quote(str(ca))} {how}"
             screen.line(("to try it", "dim"), f"  {command}", indent=2)
             await pocket.serve()

@@ -48,6 +48,18 @@ class JsonReport(ABC):
         }
 
 
+class Ending(JsonReport):
+    """How a command ended that could say nothing else."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The object:
+
+        - `error`: `code` in words, `what` and `fix`.
+        - `exit_code`: the number that the command ends with.
+        """
+        return self._end()
+
+
 class Report(JsonReport):
     """What became of one account, from the first attempt to the end."""
 

@@ -37,7 +37,9 @@ def list_trusted(
         bool, typer.Option("--builtin", help="Show the roots that the phone has built in instead.")
     ] = False,
     mozilla: Annotated[bool, typer.Option("--mozilla", help="Show today's public roots instead.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object; after a failure one of error and exit_code.")
+    ] = False,
 ) -> None:
     """List the custom trusted certificates: index, issued to, issued by, expiry, fingerprint."""
     from sipsua.cli.output import print_json

@@ -130,7 +130,9 @@ class Device:
             raise BadConfiguration(
                 f"the name of {name} does not end in {' or '.join(SUFFIXES)}", fix="a server certificate is such a file"
             )
-        data = read_file(name, too_large="upload the certificate, its intermediates and its key, and nothing else")
+        data = read_file(
+            name, too_large="upload the certificate, its intermediates and its key, and nothing else", regular=True
+        )
         certificates_in(data, name)
         if b"PRIVATE KEY-----" not in data:
             raise BadConfiguration(

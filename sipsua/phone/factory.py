@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from ssl import PEM_cert_to_DER_cert
 from typing import Final
 
 from sipsua.errors import BadConfiguration
@@ -53,6 +54,13 @@ class Factory:
             data = self._kept(_AUTHORITY, lambda: Manufacturer.found(datetime.now(UTC)).pem)
             self._manufacturer = Manufacturer.from_pem(data, str(self.flash.path(_AUTHORITY)))
         return self._manufacturer
+
+    @property
+    def root(self) -> bytes | None:
+        """The certificate of the root, DER; None where there is no manufacturer yet, and none is made."""
+        if self._manufacturer is None and self.flash.read(_AUTHORITY) is None:
+            return None
+        return PEM_cert_to_DER_cert(self.manufacturer.root_pem.decode())
 
     def generic(self) -> bytes:
         """The certificate that all phones without a unique one share, with chain and key, PEM. Made on first use."""

@@ -7,9 +7,11 @@ lock is the kernel's (`flock`) and dies with its holder; what a killed writer le
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shlex
+import stat
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sipsua.errors import BadConfiguration, Misuse
+from sipsua.trust.store import without_waiting
 
 LARGEST = 10_000_000
 """Bytes. A certificate of 5 MB, the most that the phone takes, has 7 MB as PEM."""
@@ -25,8 +28,8 @@ LOCK_PATIENCE = 10.0
 """Seconds to wait for another process to let go of the flash. Each change takes milliseconds."""
 
 _LOCK = ".lock"
-_NEW = ".new-"
-"""How the names begin of files that are being written."""
+_NEW = ".sipsua-new-"
+"""How the names begin of files that are being written. Whatever begins so is swept away, so nobody else's files may."""
 
 
 def home() -> Path:
@@ -106,9 +109,14 @@ class Flash:
         """
         path = self.path(name)
         try:
-            with path.open("rb") as file:
+            with open(path, "rb", opener=without_waiting) as file:
+                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    raise self._fault("read", path, OSError(errno.EINVAL, "it is no regular file"))
                 data = file.read(LARGEST + 1)
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
+            return None
+        except NotADirectoryError as error:
+            self._check_directory(error)
             return None
         except OSError as error:
             raise self._fault("read", path, error) from error
@@ -170,7 +178,10 @@ class Flash:
         try:
             with os.scandir(directory) as entries:
                 found = sorted(entry.name for entry in entries if _is_name(entry.name) and entry.is_file())
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
+            return []
+        except NotADirectoryError as error:
+            self._check_directory(error)
             return []
         except OSError as error:
             raise self._fault("read", directory, error) from error
@@ -189,6 +200,20 @@ class Flash:
         return BadConfiguration(
             f"{path} is torn: {why}", fix=f"put it back from a copy, or delete it with `{command}` and load it again"
         )
+
+    @property
+    def foreign(self) -> bool:
+        """Whether the directory has files, and none that a phone would have: it is somebody else's."""
+        try:
+            names = set(os.listdir(self.directory))
+        except OSError:
+            return False
+        return bool(names) and names.isdisjoint((_LOCK, "settings.cfg", "trusted", "device"))
+
+    def _check_directory(self, error: OSError) -> None:
+        """What is no directory where a folder is to be has no files; where the flash itself is to be, it is a wrong path."""
+        if self.directory.exists() and not self.directory.is_dir():
+            raise self._fault("read", self.directory, error) from error
 
     def _lock_file(self) -> int:
         """The open lock file, locked."""
@@ -221,14 +246,17 @@ class Flash:
         if directory.is_dir():
             return
         self._make(directory.parent)
-        directory.mkdir(mode=0o700, exist_ok=True)
+        try:
+            directory.mkdir(mode=0o700, exist_ok=True)
+        except FileExistsError:
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from None
         _sync(directory.parent)
 
     def _sweep(self) -> None:
         """Remove what killed writers left. Only for who holds the lock: nobody else is writing then."""
         for place, folders, files in os.walk(self.directory):
             # A flash within this one, such as the manufacturer's beside the phone's, has its own lock and its own writers.
-            folders[:] = [folder for folder in folders if not Path(place, folder, _LOCK).exists()]
+            folders[:] = [folder for folder in folders if not os.path.exists(os.path.join(place, folder, _LOCK))]
             for file in files:
                 if file.startswith(_NEW):
                     left = Path(place, file)

@@ -17,7 +17,7 @@ from sipsua.errors import BadConfiguration
 from sipsua.phone.cfg import CfgFile
 from sipsua.phone.device import Device
 from sipsua.phone.flash import Flash
-from sipsua.phone.settings import PREFIX, Settings
+from sipsua.phone.settings import PREFIX, Settings, told_settings
 from sipsua.phone.trusted import AlreadyTrusted, TrustedCertificates
 from sipsua.trust.store import path_text, read_file
 
@@ -29,6 +29,8 @@ DELETE_SERVER = "static.server_certificates.delete"
 """`http://localhost/all`: there is one at most."""
 LOAD_SERVER = "static.server_certificates.url"
 """Likewise a file of this machine, with certificate and key; it takes the place of the one that was there."""
+
+NOTHING_TO_DELETE = "there was no server certificate to delete"
 
 _DEEDS = {
     name.removeprefix(old): name
@@ -44,23 +46,31 @@ class Provisioned:
 
     settings: Settings
     """The settings from now on; `unknown` says which lines of the file had no effect."""
+    values: tuple[str, ...]
+    """The settings that the file names, such as `line 2: static.security.ca_cert = 1 (custom certificates)`."""
+    deeds: tuple[str, ...]
+    """What its lines did to the certificates, such as `line 3: loaded CN=Example CA`."""
     warnings: tuple[str, ...]
     """What is odd about loaded certificates."""
     refused: tuple[BadConfiguration, ...]
     """Why lines of the file that load or delete could not be followed. The others were."""
 
 
-def provision(flash: Flash, path: str | os.PathLike[str], at: datetime | None = None) -> Provisioned:
-    """Load a configuration file into the flash. `at` (None: now) is the time to warn of expired certificates by.
+def provision(
+    flash: Flash, path: str | os.PathLike[str], at: datetime | None = None, *, data: bytes | None = None
+) -> Provisioned:
+    """Load a configuration file into the flash. `at` (None: now) is the time to warn of expired certificates by, `data` what the
+    file holds where it was read already, as a pipe can be once only.
 
     Raises BadConfiguration, before anything is changed, for a file that cannot be read and for a value that is not permitted.
     """
     where = path_text(path)
-    file = CfgFile.parse(read_file(where), where)
+    file = CfgFile.parse(data if data is not None else read_file(where), where)
     trusted, device = TrustedCertificates(flash), Device(flash)
     deeds = sorted(
         ((_ORDER.index(_DEEDS[name]), number, value) for number, name, value in file if name in _DEEDS and value)
     )
+    told: list[str] = []
     warnings: list[str] = []
     refused: list[BadConfiguration] = []
     with flash.lock():
@@ -69,19 +79,25 @@ def provision(flash: Flash, path: str | os.PathLike[str], at: datetime | None = 
         for kind, number, value in deeds:
             try:
                 if _ORDER[kind] == DELETE_TRUSTED:
-                    trusted.delete_url(value)
+                    gone = trusted.delete_url(value)
+                    files = "1 file" if gone == 1 else f"{gone} files"
+                    told.append(f"line {number}: deleted {files} of the custom list")
                 elif _ORDER[kind] == LOAD_TRUSTED:
-                    warnings += trusted.add(_local(value, Path(where).parent), at).warnings
+                    upload = trusted.add(_local(value, Path(where).parent), at)
+                    warnings += upload.warnings
+                    told += (f"line {number}: loaded {one.certificate.subject}" for one in upload.added)
                 elif _ORDER[kind] == LOAD_SERVER:
                     own = device.upload(_local(value, Path(where).parent))
                     warnings += own.doubts(at if at is not None else datetime.now(UTC))
+                    told.append(f"line {number}: loaded the server certificate {own.certificate.subject}")
                 else:
-                    device.delete(value)
-            except AlreadyTrusted:
-                pass
+                    there = device.delete(value)
+                    told.append(f"line {number}: " + ("deleted the server certificate" if there else NOTHING_TO_DELETE))
+            except AlreadyTrusted as error:
+                told.append(f"line {number}: {error.what}")
             except BadConfiguration as error:
                 refused.append(BadConfiguration(f"{where}, line {number}: {error.what}", fix=error.fix))
-    return Provisioned(settings, tuple(warnings), tuple(refused))
+    return Provisioned(settings, told_settings(file), tuple(told), tuple(warnings), tuple(refused))
 
 
 def _local(url: str, directory: Path) -> Path:

@@ -171,6 +171,19 @@ class Settings:
             flash.write(FILE, bytes(file))
 
 
+def told_settings(file: CfgFile) -> tuple[str, ...]:
+    """The lines of a file that set one of the parameters, each with its number, and what its value means."""
+    told = []
+    for number, name, text in file:
+        field = _FIELDS.get(name)
+        if field is not None:
+            parameter = PARAMETERS[field]
+            value = parameter.parse(text, name)
+            meaning = f" ({parameter.permitted[value]})" if not isinstance(parameter.permitted, range) else ""
+            told.append(f"line {number}: {parameter.name} = {value}{meaning}")
+    return tuple(told)
+
+
 def _stored(flash: Flash) -> CfgFile | None:
     data = flash.read(FILE)
     if data is None:

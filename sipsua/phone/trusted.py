@@ -95,7 +95,7 @@ class TrustedCertificates:
         """Take an uploaded file, as `put` does, after a look at its name. Raises BadConfiguration."""
         where = path_text(path)
         _check_name(Path(where).name, where)
-        return self.put(Path(where).name, read_file(where), at, where=where)
+        return self.put(Path(where).name, read_file(where, regular=True), at, where=where)
 
     def put(self, name: str, data: bytes, at: datetime | None = None, *, where: str | None = None) -> Upload:
         """Take what was uploaded under `name`: PEM or DER, whatever the name says. `at` (None: now) is the time to warn by.
@@ -120,7 +120,9 @@ class TrustedCertificates:
                 more = f"{where} holds {len(anchors)} more" if len(anchors) > 1 else f"{where} is one too many"
                 raise BadConfiguration(
                     f"{held}: {more}" + (", of which none was taken" if len(anchors) > 1 else ""),
-                    fix="delete some first",
+                    fix="delete some first"
+                    if len(anchors) <= MAXIMUM
+                    else "add only those that its servers need, each from a file of its own",
                 )
             number = max((_number(file.stored) for file in files), default=0) + 1
             self._store(f"{FOLDER}/{number:02d}-{name}", anchors)
@@ -170,11 +172,11 @@ class TrustedCertificates:
         with self._flash.lock():
             return sum(self._flash.delete(stored) for stored in self._stored())
 
-    def delete_url(self, url: str) -> None:
+    def delete_url(self, url: str) -> int:
         """Delete as `static.trusted_certificates.delete` says: `http://localhost/all`, or `http://localhost/NAME` for one upload.
 
-        As on the phone, where a file with this line is loaded again and again, it is no error if there is nothing to delete. Raises
-        BadConfiguration for another URL.
+        As on the phone, where a file with this line is loaded again and again, it is no error if there is nothing to delete. Returns how
+        many files were deleted. Raises BadConfiguration for another URL.
         """
         name = unquote(url.removeprefix(LOCALHOST))
         if not url.startswith(LOCALHOST) or not name:
@@ -182,9 +184,8 @@ class TrustedCertificates:
                 f"{url[:200]!r} does not say what to delete", fix=f"write {LOCALHOST}all or {LOCALHOST}NAME"
             )
         if name == "all":
-            self.delete_all()
-        else:
-            self._delete_named(name)
+            return self.delete_all()
+        return self._delete_named(name)
 
     def _delete_named(self, name: str) -> int:
         """Delete all that were uploaded under a name, torn files too; returns how many files they were."""

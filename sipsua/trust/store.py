@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from weakref import WeakValueDictionary
 
 from cryptography import x509
@@ -270,11 +270,13 @@ def pem_bytes(data: bytes | str, where: str) -> bytes:
     return data.encode("utf-8", "replace") if isinstance(data, str) else data
 
 
-def read_file(path: str, *, too_large: str = "split the list into several files") -> bytes:
+def read_file(path: str, *, too_large: str = "split the list into several files", regular: bool = False) -> bytes:
     """The bytes of a certificate or key file. Raises BadConfiguration if it is missing, unreadable or over 5 MB; `too_large` is what
-    to do about the latter."""
+    to do about the latter. With `regular` a pipe or a device is refused, and not waited for."""
     try:
-        with Path(path).open("rb") as file:
+        with open(path, "rb", opener=without_waiting if regular else None) as file:
+            if regular and not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise BadConfiguration(f"{path} is no regular file", fix="give a file, and no pipe or device")
             data = file.read(MAXIMUM_FILE_SIZE + 1)
     except FileNotFoundError as error:
         raise BadConfiguration(f"there is no file {path}", fix="check the path") from error
@@ -284,6 +286,11 @@ def read_file(path: str, *, too_large: str = "split the list into several files"
     if len(data) > MAXIMUM_FILE_SIZE:
         raise BadConfiguration(f"{path} is larger than 5 MB", fix=too_large)
     return data
+
+
+def without_waiting(path: str, flags: int) -> int:
+    """An opener for `open`, by which a pipe that nobody writes to is opened too, to be looked at."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _anchor(certificate: x509.Certificate, origin: str, path: str | None) -> TrustAnchor:

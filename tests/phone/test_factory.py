@@ -140,7 +140,7 @@ def test_processes_at_once_agree_on_one_manufacturer_and_one_certificate_a_phone
     for mac in macs_from("001565000000", 30):
         assert factory.identity(mac).extra_chain
     assert len(files(factory)) == 32
-    assert not list(factory.flash.directory.rglob(".new-*"))
+    assert not list(factory.flash.directory.rglob(".sipsua-new-*"))
 
 
 @pytest.mark.parametrize("data", [b"", b"\0" * 100, b"hello", b"-----BEGIN CERTIFICATE-----\nMII"])

@@ -122,7 +122,7 @@ def test_a_writer_that_is_killed_leaves_the_old_file_and_no_lock(flash: Flash, w
     flash.write("trusted/01-ca.pem", b"old")
     done = subprocess.run([sys.executable, "-c", WRITER, flash.directory, where], check=False)
     assert done.returncode == -signal.SIGKILL
-    assert leftovers(flash) == [".new-01-ca.pem"]
+    assert leftovers(flash) == [".sipsua-new-01-ca.pem"]
     assert flash.read("trusted/01-ca.pem") == b"old"
     assert flash.names("trusted") == ["trusted/01-ca.pem"]
     Flash(flash.directory).write("settings.cfg", b"x")
@@ -230,8 +230,8 @@ def test_each_step_is_durable_before_the_next_builds_on_it(tmp_path: Path, steps
         f"sync {top}",
         f"make {top}/phone/device",
         f"sync {top}/phone",
-        f"sync {top}/phone/device/.new-custom.pem of 3 octets",
-        f"rename {top}/phone/device/.new-custom.pem",
+        f"sync {top}/phone/device/.sipsua-new-custom.pem of 3 octets",
+        f"rename {top}/phone/device/.sipsua-new-custom.pem",
         f"sync {top}/phone/device",
     ]
     steps.clear()
@@ -254,7 +254,7 @@ def test_directories_above_the_flash_are_made_durable_too(tmp_path: Path, steps:
 
 def test_what_a_killed_writer_left_does_not_hinder_who_has_swept_before(flash: Flash) -> None:
     flash.write("trusted/01-ca.pem", b"old")
-    (flash.directory / "trusted" / ".new-01-ca.pem").write_bytes(b"half")
+    (flash.directory / "trusted" / ".sipsua-new-01-ca.pem").write_bytes(b"half")
     flash.write("trusted/01-ca.pem", b"new")
     assert flash.read("trusted/01-ca.pem") == b"new"
     assert leftovers(flash) == []
@@ -263,9 +263,9 @@ def test_what_a_killed_writer_left_does_not_hinder_who_has_swept_before(flash: F
 def test_a_flash_within_this_one_is_not_swept(flash: Flash) -> None:
     inner = Flash(flash.directory / "manufacturer")
     inner.write("ca.pem", b"x")
-    (inner.directory / ".new-other.pem").write_bytes(b"half")
+    (inner.directory / ".sipsua-new-other.pem").write_bytes(b"half")
     flash.write("settings.cfg", b"x")
-    assert leftovers(flash) == [".new-other.pem"]
+    assert leftovers(flash) == [".sipsua-new-other.pem"]
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
@@ -348,9 +348,31 @@ def test_an_error_under_the_lock_lets_go_of_it(flash: Flash, monkeypatch: pytest
 def test_a_file_in_place_of_the_directory_is_told(tmp_path: Path) -> None:
     (tmp_path / "phone").write_bytes(b"x")
     flash = Flash(tmp_path / "phone")
-    assert flash.read("settings.cfg") is None
-    with pytest.raises(BadConfiguration, match=r"cannot write .*phone"):
-        flash.write("settings.cfg", b"x")
+    for what, act in (
+        ("read", lambda: flash.read("settings.cfg")),
+        ("read", flash.names),
+        ("write", lambda: flash.write("settings.cfg", b"x")),
+    ):
+        with pytest.raises(BadConfiguration, match=rf"cannot {what} .*phone.*: Not a directory"):
+            act()
+
+
+def test_a_pipe_in_place_of_a_file_is_told_and_not_waited_for(flash: Flash) -> None:
+    flash.directory.mkdir()
+    os.mkfifo(flash.directory / "settings.cfg")
+    with pytest.raises(BadConfiguration, match=r"cannot read .*settings\.cfg: it is no regular file"):
+        flash.read("settings.cfg")
+
+
+def test_only_a_directory_with_other_files_and_none_of_a_phone_is_foreign(flash: Flash) -> None:
+    seen = [flash.foreign]
+    flash.directory.mkdir()
+    seen.append(flash.foreign)
+    (flash.directory / "thesis.txt").write_text("x")
+    seen.append(flash.foreign)
+    flash.write("settings.cfg", b"x")
+    seen.append(flash.foreign)
+    assert seen == [False, False, True, False]
 
 
 def test_a_directory_in_place_of_a_file_is_told(flash: Flash) -> None:
