@@ -251,6 +251,14 @@ def test_callback_without_a_connection_follows_no_old_path() -> None:
     assert not verification.verdict([LEAF.certificate, LOW, UP]).accepted
 
 
+@pytest.mark.parametrize("sent", [[], [TOP]], ids=["alone", "with a root"])
+def test_self_signed_certificate_on_the_old_path_is_named_as_such(sent: list[x509.Certificate]) -> None:
+    issued = self_signed(NAME)
+    verdict = both(issued, sent, Policy(anchors=trust(TOP), legacy_path=True))
+    assert codes(verdict.problems) == [("self_signed", 0)]
+    assert len(verdict.path) == 1
+
+
 # Name constraints, beside those of DNS names
 
 
