@@ -300,6 +300,13 @@ def test_name_constraints_of_mail_and_uris_are_as_openssl_has_them(
     assert codes(verdict.problems) == ([("name_not_permitted", 0)] if refused else [])
 
 
+def test_common_names_of_authorities_and_beside_dns_names_are_not_constrained() -> None:
+    lower = constrained(x509.DNSName("example.com")).intermediate("ca.example.org")
+    issued = lower.issue(NAME, common_name="sip.example.org", not_before=NOW - 9 * DAY, not_after=NOW - DAY)
+    verdict = both(issued, lower.chain, Policy(anchors=trust(TOP)))
+    assert codes(verdict.problems) == [("expired", 0)]
+
+
 # Dead ends that are not about signatures
 
 
