@@ -12,7 +12,7 @@ from OpenSSL import SSL
 from OpenSSL.crypto import X509
 
 from sipsua.testing.pki import CertificateAuthority, Issued, extension, self_signed
-from sipsua.trust.policy import Policy
+from sipsua.trust.policy import NameRule, Policy
 from sipsua.trust.store import TrustList
 from sipsua.trust.verdict import Problem, Verdict
 from sipsua.trust.verifier import Verification, judge
@@ -300,11 +300,27 @@ def test_name_constraints_of_mail_and_uris_are_as_openssl_has_them(
     assert codes(verdict.problems) == ([("name_not_permitted", 0)] if refused else [])
 
 
-def test_common_names_of_authorities_and_beside_dns_names_are_not_constrained() -> None:
+@pytest.mark.parametrize(
+    ("names", "common_name"),
+    [([NAME], "sip.example.org"), ([], "phone"), ([], "Desk phone of J. Doe")],
+    ids=["beside a DNS name", "one label", "no host name"],
+)
+def test_common_names_that_openssl_takes_for_no_host_are_not_constrained(names: list[str], common_name: str) -> None:
+    # Nor is that of the authority.
     lower = constrained(x509.DNSName("example.com")).intermediate("ca.example.org")
-    issued = lower.issue(NAME, common_name="sip.example.org", not_before=NOW - 9 * DAY, not_after=NOW - DAY)
-    verdict = both(issued, lower.chain, Policy(anchors=trust(TOP)))
+    issued = lower.issue(*names, common_name=common_name, not_before=NOW - 9 * DAY, not_after=NOW - DAY)
+    verdict = both(issued, lower.chain, Policy(anchors=trust(TOP), names=NameRule.OFF))
     assert codes(verdict.problems) == [("expired", 0)]
+
+
+def test_place_to_get_the_issuer_from_that_is_no_uri_is_passed_over() -> None:
+    where = x509.DirectoryName(TOP.subject)
+    access = x509.AuthorityInformationAccess(
+        [x509.AccessDescription(x509.oid.AuthorityInformationAccessOID.CA_ISSUERS, where)]
+    )
+    published = both(LOWER.issue(NAME, extensions=[extension(access)]), [], Policy(anchors=trust(TOP)))
+    plain = both(LOWER.issue(NAME), [], Policy(anchors=trust(TOP)))
+    assert [one.evidence for one in published.problems] == [one.evidence for one in plain.problems] != []
 
 
 # Dead ends that are not about signatures
