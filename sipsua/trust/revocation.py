@@ -223,10 +223,8 @@ def _by_key_of(crl: x509.CertificateRevocationList, issuer: Parsed) -> bool:
 def _signed_by(crl: x509.CertificateRevocationList, issuer: Parsed) -> bool:
     try:
         return crl.is_signature_valid(issuer.key)  # type: ignore[arg-type]
-    except UnsupportedAlgorithm:
-        return True
-    except (ValueError, TypeError):
-        return False
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return False  # what cannot be checked is not believed; OpenSSL does not either
 
 
 def _unknown_critical(crl: x509.CertificateRevocationList) -> str | None:

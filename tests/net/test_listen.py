@@ -505,6 +505,36 @@ async def test_want_of_file_descriptors_is_survived_and_told_once(monkeypatch: p
             sock.close()
 
 
+@pytest.mark.asyncio
+async def test_refusal_is_told_once_until_there_was_room_again() -> None:
+    async with listening("1000", limits=short(per_source=1)) as phone:
+        for told in (1, 2):
+            async with calling(phone) as client:
+                assert await client.ask() == 200
+                for _ in range(2):
+                    async with calling(phone, plain=True) as late:
+                        assert await late.ended() == b""
+                assert len(phone.of(InboundRefused)) == told
+            await phone.until(lambda: phone.connections == 0)
+
+
+@pytest.mark.asyncio
+async def test_client_that_is_gone_before_the_loop_has_its_socket_leaves_its_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def gone(*_: object) -> None:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    async with listening("1000", limits=short(per_source=1)) as phone:
+        with monkeypatch.context() as patch:
+            patch.setattr(asyncio.get_running_loop(), "connect_accepted_socket", gone)
+            async with calling(phone, plain=True) as client:
+                assert await client.ended() == b""
+        assert phone.connections == 0
+        async with calling(phone) as late:
+            assert await late.ask() == 200
+
+
 @pytest.mark.parametrize(
     ("host", "source"),
     [

@@ -243,6 +243,16 @@ def test_the_oldest_are_forgotten_where_there_are_too_many() -> None:
     assert sessions.take(Target(NAME, MAX_SESSIONS), policy, NOW) is session
 
 
+def test_of_one_key_too_the_oldest_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sipsua.net.sessions.PER_KEY", 2)
+    sessions, session, target, policy = Sessions(), session_of(), Target(NAME, 5061), resuming()
+    kept = [replace(session, state=bytes([number])) for number in range(4)]
+    for one in kept:
+        sessions.put(target, policy, one)
+    assert len(sessions) == 2
+    assert [sessions.take(target, policy, NOW) for _ in range(3)] == [kept[3], kept[2], None]
+
+
 # The whole phone
 
 

@@ -592,9 +592,10 @@ def test_plain_text_client_is_recognised(data: bytes) -> None:
         serve().receive(data)
 
 
+@pytest.mark.parametrize("steps", [None, lambda step: None], ids=["quiet", "with steps"])
 @pytest.mark.parametrize("alert", [number for number in ALERT_NAMES if number])
-def test_alert_in_answer_to_the_client_hello_is_named(alert: int) -> None:
-    client = TlsPipe.client(policy(), NAME)
+def test_alert_in_answer_to_the_client_hello_is_named(alert: int, steps: Steps | None) -> None:
+    client = TlsPipe.client(policy(), NAME, steps=steps)
     client.start()
     client.outgoing()
     with pytest.raises(HandshakeFailed) as caught:

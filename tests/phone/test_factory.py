@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 
 from sipsua.errors import BadConfiguration
 from sipsua.phone.factory import Factory
-from sipsua.phone.flash import home
+from sipsua.phone.flash import Flash, home
 from sipsua.trust.certificate import describe
 from sipsua.trust.identity import Identity
 from sipsua.trust.manufacturer import KeyKind, Manufacturer, macs_from
@@ -97,6 +98,27 @@ def test_a_bad_mac_among_many_makes_none(factory: Factory) -> None:
     with pytest.raises(BadConfiguration, match="'0015' is no MAC address"):
         factory.ahead([MAC, "0015"])
     assert files(factory) == {}
+
+
+def test_a_full_disk_ends_the_making_ahead_and_what_was_made_is_kept(
+    factory: Factory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, tries = Flash.write, []
+
+    def full(flash: Flash, name: str, data: bytes) -> None:
+        if name.startswith("unique/"):
+            tries.append(name)
+            if len(tries) > 5:
+                raise BadConfiguration(f"cannot write {name}: No space left on device", fix="")
+        write(flash, name, data)
+
+    monkeypatch.setattr(Flash, "write", full)
+    threads = threading.active_count()
+    with pytest.raises(BadConfiguration, match="No space left"):
+        factory.ahead(macs_from(MAC, 1000), threads=2)
+    assert threading.active_count() == threads  # nobody goes on behind the caller's back
+    assert len(tries) < 1000
+    assert len([name for name in files(factory) if name.startswith("unique/")]) == 5
 
 
 def test_threads_agree_on_one_manufacturer_and_one_certificate(factory: Factory) -> None:

@@ -12,7 +12,7 @@ from OpenSSL import SSL
 from OpenSSL.crypto import X509
 
 from sipsua.testing.pki import CertificateAuthority, Issued, extension, self_signed
-from sipsua.trust.policy import Policy
+from sipsua.trust.policy import NameRule, Policy
 from sipsua.trust.store import TrustList
 from sipsua.trust.verdict import Problem, Verdict
 from sipsua.trust.verifier import Verification, judge
@@ -251,6 +251,14 @@ def test_callback_without_a_connection_follows_no_old_path() -> None:
     assert not verification.verdict([LEAF.certificate, LOW, UP]).accepted
 
 
+@pytest.mark.parametrize("sent", [[], [TOP]], ids=["alone", "with a root"])
+def test_self_signed_certificate_on_the_old_path_is_named_as_such(sent: list[x509.Certificate]) -> None:
+    issued = self_signed(NAME)
+    verdict = both(issued, sent, Policy(anchors=trust(TOP), legacy_path=True))
+    assert codes(verdict.problems) == [("self_signed", 0)]
+    assert len(verdict.path) == 1
+
+
 # Name constraints, beside those of DNS names
 
 
@@ -290,6 +298,29 @@ def test_name_constraints_of_mail_and_uris_are_as_openssl_has_them(
     verdict = both(excluding.issue(NAME, extensions=names(name)), excluding.chain, Policy(anchors=trust(TOP)))
     refused = good or "sip:" in str(name)
     assert codes(verdict.problems) == ([("name_not_permitted", 0)] if refused else [])
+
+
+@pytest.mark.parametrize(
+    ("names", "common_name"),
+    [([NAME], "sip.example.org"), ([], "phone"), ([], "Desk phone of J. Doe")],
+    ids=["beside a DNS name", "one label", "no host name"],
+)
+def test_common_names_that_openssl_takes_for_no_host_are_not_constrained(names: list[str], common_name: str) -> None:
+    # Nor is that of the authority.
+    lower = constrained(x509.DNSName("example.com")).intermediate("ca.example.org")
+    issued = lower.issue(*names, common_name=common_name, not_before=NOW - 9 * DAY, not_after=NOW - DAY)
+    verdict = both(issued, lower.chain, Policy(anchors=trust(TOP), names=NameRule.OFF))
+    assert codes(verdict.problems) == [("expired", 0)]
+
+
+def test_place_to_get_the_issuer_from_that_is_no_uri_is_passed_over() -> None:
+    where = x509.DirectoryName(TOP.subject)
+    access = x509.AuthorityInformationAccess(
+        [x509.AccessDescription(x509.oid.AuthorityInformationAccessOID.CA_ISSUERS, where)]
+    )
+    published = both(LOWER.issue(NAME, extensions=[extension(access)]), [], Policy(anchors=trust(TOP)))
+    plain = both(LOWER.issue(NAME), [], Policy(anchors=trust(TOP)))
+    assert [one.evidence for one in published.problems] == [one.evidence for one in plain.problems] != []
 
 
 # Dead ends that are not about signatures

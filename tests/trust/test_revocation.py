@@ -305,6 +305,33 @@ def test_newer_crl_that_somebody_forged_does_not_hide_a_revocation() -> None:
         assert codes(verdict.warnings) == [("revocation_unknown", 0)]
 
 
+@pytest.mark.parametrize("revocation", Revocation)
+def test_crl_whose_signature_nobody_can_check_gives_no_answer(revocation: Revocation) -> None:
+    known = bytes.fromhex("06082a8648ce3d040302")  # ecdsa-with-SHA256
+    der = x509.load_pem_x509_crl(ISSUER_CRL).public_bytes(Encoding.DER)
+    assert der.count(known) == 2
+    odd = x509.load_der_x509_crl(der.replace(known, known[:-1] + b"\x7f")).public_bytes(Encoding.PEM)
+    verdict = both(LEAF, Policy(anchors=ROOTS, crls=listed(odd, ROOT_CRL), revocation=revocation))
+    assert verdict.accepted is (revocation is Revocation.SOFT)
+    problem = only([*verdict.problems, *verdict.warnings])
+    assert (problem.code, problem.index) == (ProblemCode.REVOCATION_UNKNOWN, 0)
+    assert "was not signed with the key of CN=Issuer" in problem.evidence
+
+
+@pytest.mark.parametrize("critical", [True, False])
+@pytest.mark.parametrize("revocation", Revocation)
+def test_crl_whose_scope_cannot_be_read_gives_no_answer_and_leaves_no_error_behind(
+    revocation: Revocation, critical: bool
+) -> None:
+    scope = x509.UnrecognizedExtension(x509.IssuingDistributionPoint.oid, b"\x30\x03\x82\x01\xff")
+    lists = listed(crl(ISSUER, extensions=[extension(scope, critical=critical)]), ROOT_CRL)
+    assert lib.ERR_peek_error() == 0  # or the next read of any connection would find it
+    verdict = both(LEAF, Policy(anchors=ROOTS, crls=lists, revocation=revocation))
+    assert verdict.accepted is (revocation is Revocation.SOFT)
+    problem = only([*verdict.problems, *verdict.warnings])
+    assert (problem.code, problem.index) == (ProblemCode.REVOCATION_UNKNOWN, 0)
+
+
 def test_issuer_that_may_not_sign_crls_gives_no_answer() -> None:
     usage = x509.KeyUsage(
         **{
