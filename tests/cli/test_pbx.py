@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from pathlib import Path
 from typing import Any
@@ -98,3 +99,14 @@ async def test_disk_that_fills_up_later_ends_the_pbx() -> None:
             await ua.register(10.0)
         with pytest.raises(BadConfiguration, match="No space left"):
             await serving
+
+
+@pytest.mark.parametrize("command", [["pbx", "--port", "0"], ["bad-pbx", "good", "--port", "0"]])
+def test_password_that_nobody_writes_is_17_in_time(
+    sipsua: Sipsua, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    monkeypatch.setattr("sipsua.cli.interrupt.PATIENCE", 0.1)
+    os.mkfifo(tmp_path / "fifo")
+    result = sipsua(*command, "--password-file", tmp_path / "fifo")
+    assert result.code == 17
+    assert "the file of --password-file could not be opened and read" in result.told[0]

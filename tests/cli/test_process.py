@@ -307,3 +307,32 @@ def test_demo_on_a_terminal_has_colours() -> None:
     assert process.returncode == 0
     assert shown.count("\x1b[1;32m\N{LOCK} locked\x1b[0m".encode()) == 3
     assert "\x1b[1;31m\N{OPEN LOCK} refused\x1b[0m".encode() in shown
+
+
+def test_pbx_that_trusts_the_emulated_manufacturer_says_mac(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    environment = {**os.environ, "PBX_PASSWORD": PASSWORD, "SIPSUA_HOME": str(home)}
+    root = tmp_path / "root.pem"
+    subprocess.run(
+        [SIPSUA, "device", "manufacturer-ca", "--out", root], check=True, capture_output=True, env=environment
+    )
+    with subprocess.Popen(
+        [SIPSUA, "pbx", "--port", "0", "--password-env", "PBX_PASSWORD", "--client-ca", root],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            line = ""
+            while "to try it" not in line:
+                line = process.stdout.readline()
+                assert line
+            words = shlex.split(line.partition("to try it")[2])
+            assert words[-2:] == ["--mac", "MAC"]
+            tried = subprocess.run(
+                [SIPSUA, *words[1:-1], "001565aabbcc"], capture_output=True, text=True, env=environment
+            )
+        finally:
+            process.terminate()
+    assert tried.returncode == 0, tried.stderr
