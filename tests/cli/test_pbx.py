@@ -110,3 +110,10 @@ def test_password_that_nobody_writes_is_17_in_time(
     result = sipsua(*command, "--password-file", tmp_path / "fifo")
     assert result.code == 17
     assert "the file of --password-file could not be opened and read" in result.told[0]
+
+
+@pytest.mark.parametrize("command", [["pbx", "--password", PASSWORD], ["bad-pbx", "good"]])
+def test_address_that_is_not_ours_is_17_and_named_once(sipsua: Sipsua, command: list[str]) -> None:
+    result = sipsua(*command, "--host", "192.0.2.1", "--port", "0")
+    assert result.code == 17
+    assert result.told[0].endswith("cannot listen on 192.0.2.1 port 0: Cannot assign requested address")
