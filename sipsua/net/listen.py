@@ -92,6 +92,12 @@ class Listener:
                 )
         if not 0 <= port <= 65535:
             raise BadConfiguration(f"port {port}", fix="give 1 to 65535, or 0 for a free one")
+        if minimum < TlsVersion.TLS1_2:
+            # With them OpenSSL takes weak certificates of clients too.
+            raise BadConfiguration(
+                f"{minimum} is not safe any more (RFC 8996), and the phone does not listen with it",
+                fix="begin with TLSv1.2",
+            )
         self.identity = identity
         self.host = host
         self.port = port

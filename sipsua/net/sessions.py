@@ -12,7 +12,7 @@ from datetime import datetime
 
 from sipsua.account.config import Target
 from sipsua.net.tls import Session
-from sipsua.trust.policy import Policy
+from sipsua.trust.policy import Policy, Revocation
 
 MAX_SESSIONS = 20_000
 """Sessions that are kept; each has 1 to 3 KB. With more the oldest key's are forgotten first."""
@@ -34,7 +34,9 @@ class Sessions:
         return self._count
 
     def put(self, target: Target, policy: Policy, session: Session) -> None:
-        """Keep a session."""
+        """Keep a session; but none of a policy that is hard on revocation, which wants an answer of now: a resumed handshake has none."""
+        if policy.revocation is Revocation.HARD and (policy.staple or policy.crls is not None):
+            return
         kept = self._by_key.setdefault((target, policy), [])
         self._by_key.move_to_end((target, policy))
         if len(kept) == PER_KEY:
@@ -48,13 +50,16 @@ class Sessions:
     def take(self, target: Target, policy: Policy, at: datetime) -> Session | None:
         """The newest session, which is gone from here then; None where there is none.
 
-        A certificate that was valid when it was verified may have expired since, and nobody would look at it again: sessions whose chain
-        is not valid at `at` (aware) are forgotten.
+        A certificate that was valid when it was verified may have expired since, and nobody would look at it again: sessions whose path
+        was verified and is not valid at `at` (aware) are forgotten.
         """
-        kept = self._by_key.get((target, policy))
+        kept = self._by_key.pop((target, policy), [])
         while kept:
             session = kept.pop()
             self._count -= 1
-            if all(one.not_before <= at <= one.not_after for one in session.verdict.chain):
+            verdict = session.verdict
+            if not verdict.verified or all(one.not_before <= at <= one.not_after for one in verdict.path):
+                if kept:  # a key without sessions does not stay: it holds a policy, and that a private key
+                    self._by_key[target, policy] = kept
                 return session
         return None

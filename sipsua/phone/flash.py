@@ -242,13 +242,12 @@ class Flash:
             raise
 
     def _make(self, directory: Path) -> None:
-        """Make a directory of the flash, for its owner only, and those above it."""
+        """Make a directory, for its owner only, and those above it that are not there: each of them durable, or else none is."""
         if directory.is_dir():
             return
-        if directory != self.directory:
-            self._make(directory.parent)
+        self._make(directory.parent)
         try:
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            directory.mkdir(mode=0o700, exist_ok=True)
         except FileExistsError:
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from None
         _sync(directory.parent)

@@ -148,17 +148,14 @@ class TrustedCertificates:
     def delete(self, which: int | str) -> Sequence[str]:
         """Delete one certificate by its index, or all that were uploaded under a name; returns what each was: its subject, or the
         name. Raises BadConfiguration where there is none such."""
+        if isinstance(which, str):
+            if not self._delete_named(which):
+                raise BadConfiguration(
+                    f"there is no custom certificate of the name {which} in {self._flash.directory}",
+                    fix="`sipsua trust list` shows their names",
+                )
+            return [which]
         with self._flash.lock():
-            if isinstance(which, str):
-                found = [stored for stored in self._stored() if _name(stored) == which]
-                if not found:
-                    raise BadConfiguration(
-                        f"there is no custom certificate of the name {which} in {self._flash.directory}",
-                        fix="`sipsua trust list` shows their names",
-                    )
-                for stored in found:
-                    self._flash.delete(stored)
-                return [which]
             files = self._files()
             index = 0
             for file in files:
@@ -190,6 +187,10 @@ class TrustedCertificates:
             )
         if name == "all":
             return self.delete_all()
+        return self._delete_named(name)
+
+    def _delete_named(self, name: str) -> int:
+        """Delete all that were uploaded under a name, torn files too; returns how many files they were."""
         with self._flash.lock():
             return sum(self._flash.delete(stored) for stored in self._stored() if _name(stored) == name)
 

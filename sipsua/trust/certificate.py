@@ -20,7 +20,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from sipsua.trust import key
 from sipsua.trust.names import shown
-from sipsua.trust.store import Name, comparable, load, unwarned
+from sipsua.trust.store import Name, comparable, load
 from sipsua.trust.verdict import Certificate
 
 _Kind = TypeVar("_Kind", bound=x509.ExtensionType)
@@ -30,7 +30,6 @@ _WEAK_HASHES = frozenset({"md5", "sha1"})
 
 
 @lru_cache(maxsize=256)  # a peer's certificates may have 100 KB
-@unwarned()
 def describe(der: bytes) -> Certificate:
     """What a person wants to know of a certificate. What cannot be read shows as `(unreadable)`; raises nothing."""
     unreadable = Certificate(
@@ -97,7 +96,6 @@ class Parsed:
     key: object
     """A public key of `cryptography`, or None where it knows no such kind."""
 
-    @unwarned()
     def __init__(self, der: bytes) -> None:
         self.der = der
         self.certificate = certificate = load(der)
@@ -147,7 +145,8 @@ class Parsed:
         return self.certificate.not_valid_before_utc <= at <= self.certificate.not_valid_after_utc
 
     def signed_by(self, issuer: Parsed) -> bool:
-        """Whether the issuer's key made the signature. True also for algorithms that cannot be checked here."""
+        """Whether the issuer's key made the signature. True also for algorithms that cannot be checked here: that explains a refusal of
+        OpenSSL's, and is no ground to believe anything."""
         return _signed_by(self, issuer)
 
     @property
@@ -162,7 +161,15 @@ def parsed(der: bytes) -> Parsed:
     return Parsed(der)
 
 
-@lru_cache(maxsize=256)  # several look at the same path, and thousands of phones at the same chain
+def readable(der: bytes) -> Parsed | None:
+    """The certificate, taken apart; None where it cannot be."""
+    try:
+        return parsed(der)
+    except Exception:  # the parser raises many kinds of errors
+        return None
+
+
+@lru_cache(maxsize=64)  # several look at the same path, and thousands of phones at the same chain
 def _signed_by(signed: Parsed, issuer: Parsed) -> bool:
     certificate = signed.certificate
     try:
@@ -180,8 +187,7 @@ def made_with(
 ) -> bool:
     """Whether the owner of a public key made a signature.
 
-    True also for kinds of keys that are not known here; raises UnsupportedAlgorithm for algorithms that are not, ValueError and
-    TypeError for what does not fit together.
+    Raises UnsupportedAlgorithm for keys and algorithms that are not known here, ValueError and TypeError for what does not fit together.
     """
     try:
         if isinstance(key, rsa.RSAPublicKey):
@@ -194,6 +200,8 @@ def made_with(
             key.verify(signature, signed, parameters)
         elif isinstance(key, ed25519.Ed25519PublicKey | ed448.Ed448PublicKey):
             key.verify(signature, signed)
+        else:
+            raise UnsupportedAlgorithm("a key of a kind that is not known here")
     except InvalidSignature:
         return False
     return True
@@ -206,3 +214,8 @@ def entry(name: x509.GeneralName) -> str:
     kinds = {x509.DNSName: "DNS", x509.IPAddress: "IP", x509.UniformResourceIdentifier: "URI", x509.RFC822Name: "email"}
     kind = kinds.get(type(name), "other")
     return f"{kind}:{shown(str(name.value))}" if kind != "other" else "other"
+
+
+def dated(moment: datetime) -> str:
+    """A moment (aware) to the second, for evidence."""
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"

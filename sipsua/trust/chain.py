@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from ipaddress import IPv4Network, IPv6Network
 from urllib.parse import urlsplit
 
@@ -18,7 +18,7 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
 from sipsua.trust import key
-from sipsua.trust.certificate import Parsed, entry
+from sipsua.trust.certificate import Parsed, dated, entry
 from sipsua.trust.names import parse_reference, shown
 from sipsua.trust.path import Path, bad_signature
 from sipsua.trust.store import comparable
@@ -54,6 +54,9 @@ _KNOWN_CRITICAL = frozenset(
     }
 )
 """Critical extensions that OpenSSL processes."""
+
+_NAME_CONSTRAINTS = b"\x06\x03\x55\x1d\x1e"
+"""The extension's OID in DER."""
 
 
 def weaknesses(path: Path) -> Iterator[Problem]:
@@ -136,35 +139,66 @@ def detour(old: Path, path: Path, at: datetime, seen: Collection[Problem]) -> It
             yield problem
 
 
+def usurped(path: Path, reference: str) -> Iterator[Problem]:
+    """The DNS name that was asked for, where an authority on the path may not certify it (RFC 5280 section 4.2.1.10).
+
+    OpenSSL holds the names in the leaf to the constraints, each as it is written. By the rules of names they stand for more: a wildcard
+    for a name that is excluded; a Common Name of one label or with a wildcard, a URI, a name with a dot at its end, for one that nobody
+    has compared.
+    """
+    name = parse_reference(reference).dns
+    if name is None:
+        return
+    for authority in path.steps[1:]:
+        constraints, broken = authority.extension(x509.NameConstraints), None
+        if constraints is not None:
+            broken = _broken(constraints, x509.DNSName(name))
+        elif authority.defect is not None and _NAME_CONSTRAINTS in authority.der:
+            broken = "RFC 5280 4.2.1.10", "cannot be read, and so not be compared with"
+        if broken is not None:
+            rule, why = broken
+            yield Problem(
+                ProblemCode.NAME_NOT_PERMITTED,
+                path.indexes[0],
+                rule,
+                f"the name constraints of {authority.text} {why} {name}, which {path.steps[0].text} stands for",
+                "reissue the server's certificate by a CA that may certify this name",
+            )
+
+
 def _constraints(path: Path) -> Iterator[Problem]:
     """Name constraints, RFC 5280 section 6.1.3 (b) and (c), of DNS names, IP addresses and subjects."""
     for position, authority in enumerate(path.steps):
         constraints = authority.extension(x509.NameConstraints)
         if constraints is None or not position:
             continue
-        permitted, excluded = constraints.permitted_subtrees or (), constraints.excluded_subtrees or ()
         for below in range(position):
             step = path.steps[below]
             if below and step.subject == step.issuer:
                 continue
             for name in _constrained_names(step, leaf=not below):
-                inside = [_within(name, subtree) for subtree in permitted if type(subtree) is type(name)]
-                outside = [_within(name, subtree) for subtree in excluded if type(subtree) is type(name)]
-                if None in inside or None in outside:
-                    rule, why = "RFC 5280 4.2.1.10", "cannot be compared with"
-                elif True in outside:
-                    rule, why = "RFC 5280 6.1.3 (c)", "exclude"
-                elif inside and True not in inside:
-                    rule, why = "RFC 5280 6.1.3 (b)", "do not permit"
-                else:
-                    continue
-                yield Problem(
-                    ProblemCode.NAME_NOT_PERMITTED,
-                    path.indexes[below],
-                    rule,
-                    f"the name constraints of {authority.text} {why} {entry(name)} in {step.text}",
-                    f"reissue {_whose(below)} with names that the CA may certify, or by another CA",
-                )
+                if (broken := _broken(constraints, name)) is not None:
+                    rule, why = broken
+                    yield Problem(
+                        ProblemCode.NAME_NOT_PERMITTED,
+                        path.indexes[below],
+                        rule,
+                        f"the name constraints of {authority.text} {why} {entry(name)} in {step.text}",
+                        f"reissue {_whose(below)} with names that the CA may certify, or by another CA",
+                    )
+
+
+def _broken(constraints: x509.NameConstraints, name: x509.GeneralName) -> tuple[str, str] | None:
+    """How a name goes against name constraints, as rule and verb."""
+    inside, outside = (
+        [_within(name, subtree) for subtree in subtrees or () if type(subtree) is type(name)]
+        for subtrees in (constraints.permitted_subtrees, constraints.excluded_subtrees)
+    )
+    if None in inside or None in outside:
+        return "RFC 5280 4.2.1.10", "cannot be compared with"
+    if True in outside:
+        return "RFC 5280 6.1.3 (c)", "exclude"
+    return ("RFC 5280 6.1.3 (b)", "do not permit") if inside and True not in inside else None
 
 
 def _whose(position: int) -> str:
@@ -178,8 +212,7 @@ def _validity(step: Parsed, index: int, position: int, at: datetime) -> Iterator
             ProblemCode.EXPIRED,
             index,
             "RFC 5280 6.1.3 (a)(2)",
-            f"{step.text} expired on {certificate.not_valid_after_utc:%Y-%m-%d %H:%M:%S} UTC; "
-            f"it is {at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
+            f"{step.text} expired on {dated(certificate.not_valid_after_utc)}; it is {dated(at)}",
             f"renew {whose}, or set the clock here if that date is wrong",
         )
     if at < certificate.not_valid_before_utc:
@@ -187,8 +220,7 @@ def _validity(step: Parsed, index: int, position: int, at: datetime) -> Iterator
             ProblemCode.NOT_YET_VALID,
             index,
             "RFC 5280 6.1.3 (a)(2)",
-            f"{step.text} is valid from {certificate.not_valid_before_utc:%Y-%m-%d %H:%M:%S} UTC; "
-            f"it is {at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
+            f"{step.text} is valid from {dated(certificate.not_valid_before_utc)}; it is {dated(at)}",
             f"set the clock here if that date is wrong, or else that of the CA, and reissue {whose}",
         )
 
@@ -260,7 +292,8 @@ def _constrained_names(step: Parsed, *, leaf: bool) -> Iterator[x509.GeneralName
     for attribute in subject.get_attributes_for_oid(NameOID.EMAIL_ADDRESS):
         if isinstance(attribute.value, str) and attribute.value.isascii():
             yield x509.RFC822Name(attribute.value)
-    if leaf and not any(isinstance(name, x509.DNSName) for name in step.alternative_names):
+    # Of extensions that cannot be read nobody knows whether they hold one.
+    if leaf and step.defect is None and not any(isinstance(name, x509.DNSName) for name in step.alternative_names):
         for attribute in subject.get_attributes_for_oid(NameOID.COMMON_NAME):
             if isinstance(attribute.value, str) and "." in (parse_reference(attribute.value).dns or ""):
                 yield x509.DNSName(attribute.value)

@@ -78,12 +78,18 @@ class CrlList:
     def __repr__(self) -> str:
         return f"<CrlList: {self}>"
 
+    @property
+    def several(self) -> bool:
+        """Whether there are several of one issuer."""
+        return len(self._by_issuer) < len(self._crls)
+
     def find(self, issuer: Name) -> tuple[x509.CertificateRevocationList, ...]:
         """The CRLs of an issuer, whose name is in its comparable form."""
         return tuple(self._by_issuer.get(issuer, ()))
 
     def load_into(self, store: X509Store) -> None:
-        """Add all CRLs to a store, which from then on looks up every certificate of a path."""
+        """Add all CRLs to a store, which from then on looks up every certificate of a path: in one CRL of its issuer, the newest of now.
+        Of several of the same moment that can be any."""
         for crl in self._openssl:
             if _lib.X509_STORE_add_crl(store._store, crl) != 1:
                 _lib.ERR_clear_error()

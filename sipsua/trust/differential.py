@@ -14,9 +14,11 @@ from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
 
-from sipsua.trust.certificate import Parsed, parsed
+from sipsua.trust.certificate import readable
+from sipsua.trust.chain import usurped
 from sipsua.trust.clients import Unsettled
 from sipsua.trust.names import PresentedNames, parse_reference, presented_names, shown
+from sipsua.trust.path import Path
 from sipsua.trust.personas import PERSONAS, Look, Persona, Sight
 from sipsua.trust.policy import NameRule, Policy
 from sipsua.trust.store import TrustAnchor, TrustList
@@ -81,7 +83,7 @@ def opinions(
                 chain=verdict.chain[: len(chain)],
                 problems=tuple(replace(one, index=min(one.index, max(0, len(chain) - 1))) for one in verdict.problems),
             )
-            certificates = tuple(_parsed(one.der) for one in verdict.chain)
+            certificates = tuple(readable(one.der) for one in verdict.chain)
             sights[roots, legacy_path] = Sight(verdict, policy, roots, certificates, at)
         return sights[roots, legacy_path]
 
@@ -117,6 +119,9 @@ def _opinion(persona: Persona, seen: Sequence[tuple[Look, Sight]], reference: st
     first: Opinion | None = None
     for how, sight in seen:
         found = [*persona.chain(sight), *of_name]
+        if persona.name in _OURS and not found and sight.verdict.path:
+            path = Path.built([one.der for one in sight.verdict.path], sight.certificates, sight.anchors)
+            found += usurped(path, reference)
         problems = tuple(one for one in found if isinstance(one, Problem))
         unsettled = tuple(dict.fromkeys(one.why for one in found if isinstance(one, Unsettled)))
         opinion = Opinion(
@@ -195,17 +200,14 @@ def _who(names: Sequence[str], found: Mapping[str, Opinion]) -> str:
     return "for all" if len(names) == len(found) else f"for {', '.join(names)}"
 
 
+_OURS = frozenset(NameRule)
+"""The personas that are sipsua itself, by their names. What other clients make of such names under name constraints, their sources say."""
+
+
 @lru_cache(maxsize=4)
 def _roots(anchors: TrustList) -> tuple[TrustList, tuple[TrustAnchor, ...]]:
     """The anchors that bear their own name as issuer, and the others. The same list where there are none of these."""
-    others = tuple(one for one in anchors if (read := _parsed(one.der)) is None or read.subject != read.issuer)
+    others = tuple(one for one in anchors if (read := readable(one.der)) is None or read.subject != read.issuer)
     if not others:
         return anchors, ()
     return TrustList(tuple(one for one in anchors if one not in others)), others
-
-
-def _parsed(der: bytes) -> Parsed | None:
-    try:
-        return parsed(der)
-    except Exception:
-        return None

@@ -22,7 +22,7 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from sipsua.trust.policy import NameRule
-from sipsua.trust.store import unwarned
+from sipsua.trust.store import load
 from sipsua.trust.verdict import ProblemCode
 
 _SHOWN = 8  # presented names in an evidence text; a certificate of a large host has hundreds
@@ -89,9 +89,8 @@ def presented_names(der: bytes) -> PresentedNames:
         raise ValueError(f"{type(error).__name__}: {error}") from error
 
 
-@unwarned()
 def _read_names(der: bytes) -> PresentedNames:
-    certificate = x509.load_der_x509_certificate(der)
+    certificate = load(der)
     common_names = tuple(
         attribute.value
         for attribute in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
@@ -291,7 +290,7 @@ def _compare(
             evidence += f"; {rule} authenticates domains, never IP addresses"
         return NameProblem(ProblemCode.NAME_MISMATCH if ips else ProblemCode.NO_USABLE_NAME, section, evidence)
     refused = None
-    for candidate in candidates:
+    for candidate in filter(str.isascii, candidates):  # there are letters that are not ASCII and whose small form is
         name = candidate.lower().removesuffix(".")
         if name == dns or (wildcard is not None and wildcard(name, dns)):
             return None

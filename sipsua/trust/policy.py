@@ -82,7 +82,7 @@ class Policy:
     leads to a trusted one (the DST Root CA X3 trap of 2021)."""
     resume: bool = False
     """Resume TLS sessions with the same server, name and policy. A resumed handshake shows no certificate: the Verdict is that of the
-    handshake which the session is from."""
+    handshake which the session is from. A policy that is hard on revocation keeps no session: neither CRLs nor staple answer anew."""
     dangerous_old_tls: bool = False
     """Take a `minimum` below TLS 1.2."""
     dangerous_weak_ciphers: bool = False

@@ -8,14 +8,14 @@ that somebody says "revoked" is a problem always, and so is a staple that is not
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import pairwise
 from typing import Final, NamedTuple
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 
-from sipsua.trust.certificate import Parsed
+from sipsua.trust.certificate import Parsed, dated
 from sipsua.trust.crl import CrlList
 from sipsua.trust.names import shown
 from sipsua.trust.ocsp import promises_staple, staple_problems
@@ -32,8 +32,8 @@ NOT_BELIEVED: Final = NO_ANSWER - {3, 11, 12}
 class Findings(NamedTuple):
     """What came of the question."""
 
-    problems: tuple[Problem, ...]
-    warnings: tuple[Problem, ...]
+    problems: tuple[Problem, ...] = ()
+    warnings: tuple[Problem, ...] = ()
 
 
 def revocation(path: Path, policy: Policy, at: datetime, staple: bytes | None) -> Findings:
@@ -111,63 +111,77 @@ def _of_one(step: Parsed, index: int, issuer: Parsed, crls: CrlList, at: datetim
             f"download the CRL of {step.issuer_text} and give it too (--crl FILE)",
         )
         return
-    # As OpenSSL chooses: one that can be read and is of now before others, then the newest.
-    crl = max(found, key=lambda one: (_unknown_critical(one) is None, _is_of(one, at), one.last_update_utc))
     of = f"the CRL of {step.issuer_text}"
-    believed = True
-    usage = issuer.extension(x509.KeyUsage)
-    if usage is not None and not usage.crl_sign:
-        believed = False
-        yield _undetermined(
-            index,
-            f"{of} does not count: the key usage of {issuer.text} lacks cRLSign",
-            f"have {issuer.text} issued again with the key usage cRLSign",
-            rule="RFC 5280 6.3.3 (f)",
-        )
-    elif not _signed_by(crl, issuer):
-        believed = False
-        yield _undetermined(
-            index,
-            f"{of} was not signed with the key of {issuer.text}",
-            "download the CRL again from the CA that issued the certificate",
-            rule="RFC 5280 6.3.3 (g)",
-        )
-    elif (critical := _unknown_critical(crl)) is not None:
-        believed = False
-        yield _undetermined(
-            index,
-            f"{of} has the critical extension {critical}",
-            "give a CRL without it",
-            rule="RFC 5280 5.2",
-        )
+    doubts = [_doubt(one, index, issuer, of) for one in found]
+    # As OpenSSL chooses: one that can be read and is of now before others, then the newest.
+    crl, doubt = max(
+        zip(found, doubts, strict=True),
+        key=lambda one: (_unknown_critical(one[0]) is None, _is_of(one[0], at), one[0].last_update_utc),
+    )
+    if doubt is not None:
+        yield doubt
     if not _is_of(crl, at):
         if at < crl.last_update_utc:
-            when = f"is valid from {_date(crl.last_update_utc)}"
+            when = f"is valid from {dated(crl.last_update_utc)}"
         else:
-            when = f"expired on {_date(crl.next_update_utc or crl.last_update_utc)}"
+            when = f"expired on {dated(crl.next_update_utc or crl.last_update_utc)}"
         yield _undetermined(
             index,
             f"{of} {when}, so nobody says whether {step.text} is revoked now",
             f"download the CRL of {step.issuer_text} anew (--crl FILE)",
         )
+    # One that does not count hides nothing that another says, and of several of the same moment each can revoke: OpenSSL asks any one.
+    counting = [one for one, no in zip(found, doubts, strict=True) if no is None]
+    ranks = [(_is_of(one, at), one.last_update_utc) for one in counting]
+    newest = [_entry(one, step, index, of) for one, rank in zip(counting, ranks, strict=True) if rank == max(ranks)]
+    answers = [one for one in newest if one is not None]
+    yield from [one for one in answers if one.code is ProblemCode.REVOKED][:1] or answers
+
+
+def _doubt(crl: x509.CertificateRevocationList, index: int, issuer: Parsed, of: str) -> Problem | None:
+    """Why what a CRL says does not count, whenever it is asked."""
+    usage = issuer.extension(x509.KeyUsage)
+    if usage is not None and not usage.crl_sign:
+        return _undetermined(
+            index,
+            f"{of} does not count: the key usage of {issuer.text} lacks cRLSign",
+            f"have {issuer.text} issued again with the key usage cRLSign",
+            rule="RFC 5280 6.3.3 (f)",
+        )
+    if not _signed_by(crl, issuer):
+        return _undetermined(
+            index,
+            f"{of} was not signed with the key of {issuer.text}",
+            "download the CRL again from the CA that issued the certificate",
+            rule="RFC 5280 6.3.3 (g)",
+        )
+    if (critical := _unknown_critical(crl)) is not None:
+        return _undetermined(
+            index,
+            f"{of} has the critical extension {critical}",
+            "give a CRL without it",
+            rule="RFC 5280 5.2",
+        )
+    return None
+
+
+def _entry(crl: x509.CertificateRevocationList, step: Parsed, index: int, of: str) -> Problem | None:
+    """What a CRL says of a certificate."""
     try:
-        entry = crl.get_revoked_certificate_by_serial_number(step.certificate.serial_number) if believed else None
+        entry = crl.get_revoked_certificate_by_serial_number(step.certificate.serial_number)
     except ValueError as error:
-        yield _undetermined(
+        return _undetermined(
             index, f"{of} cannot be read: {shown(str(error), 200)}", "download the CRL again from the CA"
         )
-        return
-    if entry is None:
-        return
-    reason = _reason(entry)
-    if reason is x509.ReasonFlags.remove_from_crl:
-        return
+    reason = _reason(entry) if entry is not None else None
+    if entry is None or reason is x509.ReasonFlags.remove_from_crl:
+        return None
     why = f" ({reason.value})" if reason is not None else ""
-    yield Problem(
+    return Problem(
         ProblemCode.REVOKED,
         index,
         "RFC 5280 6.3.3 (i)",
-        f"{step.text} (serial {step.certificate.serial_number:x}) was revoked on {_date(entry.revocation_date_utc)}{why}, says {of}",
+        f"{step.text} (serial {step.certificate.serial_number:x}) was revoked on {dated(entry.revocation_date_utc)}{why}, says {of}",
         f"have the CA issue another {'certificate' if not index else 'CA certificate'} with a new key, and install it",
     )
 
@@ -229,10 +243,6 @@ def _reason(entry: x509.RevokedCertificate) -> x509.ReasonFlags | None:
         return entry.extensions.get_extension_for_class(x509.CRLReason).value.reason
     except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension):
         return None
-
-
-def _date(moment: datetime) -> str:
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _undetermined(index: int, evidence: str, fix: str, rule: str = "RFC 5280 6.3.3") -> Problem:

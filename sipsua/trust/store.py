@@ -13,7 +13,6 @@ import re
 import stat
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from weakref import WeakValueDictionary
@@ -244,21 +243,15 @@ def pem_blocks(data: bytes, begins: re.Pattern[bytes]) -> Iterator[bytes]:
 
 def load(data: bytes) -> x509.Certificate:
     """Parse a certificate, PEM or DER. Raises ValueError."""
-    with unwarned():
+    parse = x509.load_pem_x509_certificate if data.startswith(b"-----BEGIN ") else x509.load_der_x509_certificate
+    try:
         try:
-            if data.startswith(b"-----BEGIN "):
-                return x509.load_pem_x509_certificate(data)
-            return x509.load_der_x509_certificate(data)
-        except x509.InvalidVersion as error:  # which is no ValueError
-            raise ValueError(str(error)) from error
-
-
-@contextmanager
-def unwarned() -> Iterator[None]:
-    """A context without the parser's warnings. Serial number 0, as some famous roots have it, is no news to who trusts them, and nothing
-    for a phone's screen."""
-    with warnings.catch_warnings(action="ignore", category=CryptographyDeprecationWarning):
-        yield
+            return parse(data)
+        except CryptographyDeprecationWarning:  # somebody has made errors of all warnings since
+            _take_serial_0()
+            return parse(data)
+    except x509.InvalidVersion as error:  # which is no ValueError
+        raise ValueError(str(error)) from error
 
 
 def path_text(path: str | os.PathLike[str]) -> str:
@@ -312,6 +305,18 @@ def _anchor(certificate: x509.Certificate, origin: str, path: str | None) -> Tru
         fingerprint=certificate.fingerprint(hashes.SHA256()).hex(),
         path=path,
     )
+
+
+def _take_serial_0() -> None:
+    """Keep the parser's warning of a serial number that is not positive from everybody: some famous roots have 0, which is no news to
+    who trusts them, and nothing for a phone's screen.
+
+    The filters belong to the whole process, so they are added to and not changed for a while: threads would undo each other's.
+    """
+    warnings.filterwarnings("ignore", "Parsed a serial number which wasn't positive", CryptographyDeprecationWarning)
+
+
+_take_serial_0()
 
 
 def _is_der_key(data: bytes) -> bool:

@@ -19,14 +19,14 @@ from OpenSSL import SSL
 from OpenSSL.crypto import FILETYPE_ASN1, X509, Error, dump_certificate, load_certificate
 
 from sipsua.errors import Misuse
-from sipsua.trust.certificate import Parsed, describe, parsed
-from sipsua.trust.chain import detour, weaknesses
+from sipsua.trust.certificate import describe, readable
+from sipsua.trust.chain import detour, usurped, weaknesses
 from sipsua.trust.chain import problems as chain_problems
 from sipsua.trust.names import advice, check_name, presented_names, shown
 from sipsua.trust.openssl import CERT_REVOKED, CODES, HOSTNAME_MISMATCH, OCSP_VERIFY_FAILED, covers, explained, word
 from sipsua.trust.path import Path
 from sipsua.trust.policy import NameRule, Policy, Revocation
-from sipsua.trust.revocation import NO_ANSWER, NOT_BELIEVED, revocation, stapled
+from sipsua.trust.revocation import NO_ANSWER, NOT_BELIEVED, Findings, revocation, stapled
 from sipsua.trust.store import TrustAnchor, TrustList
 from sipsua.trust.verdict import NAME_PROBLEMS, Problem, ProblemCode, Verdict
 
@@ -147,10 +147,12 @@ class Verification:
             legacy = self._legacy
             if legacy is not None:
                 built, anchor = tuple(step.der for step in legacy.steps), legacy.anchor
-            settled = (str(policy), self.reference, ders, anchor, built, policy.dangerous_weak_ciphers, self._at)
-            verdict = _accepted(*settled, ())
-            if self._unanswered or not self._answered:
-                verdict = _accepted(*settled, self._lenient(verdict, ders))
+            weak, named = policy.dangerous_weak_ciphers, policy.names is not NameRule.OFF
+            settled = (str(policy), self.reference, ders, anchor, built, weak, named, self._at)
+            verdict = _accepted(*settled, Findings())
+            # Of several CRLs of one issuer OpenSSL asks one.
+            if self._unanswered or not self._answered or (policy.crls is not None and policy.crls.several):
+                verdict = _accepted(*settled, self._called_back(verdict, ders))
             return verdict
         verdict = judge(sent or (), policy=policy, reference=self.reference, at=self._now(), staple=self._response)
         if policy.dangerous_accept_any_certificate:
@@ -194,7 +196,7 @@ class Verification:
         """Whether the chain as sent leads to an anchor, and all on the way is good."""
         sent = connection.get_peer_cert_chain() if isinstance(connection, SSL.Connection) else None
         at = self._now().replace(microsecond=0)
-        path = Path.as_sent([_parsed(_der(one)) for one in sent or ()], self.policy.anchors)
+        path = Path.as_sent([readable(_der(one)) for one in sent or ()], self.policy.anchors)
         problem = next(chain_problems(path, at), None)
         if problem is None:
             self._legacy = path
@@ -203,11 +205,11 @@ class Verification:
         self._refused = self.refusal, problem.index
         return False
 
-    def _lenient(self, verdict: Verdict, ders: Sequence[bytes]) -> tuple[Problem, ...]:
+    def _called_back(self, verdict: Verdict, ders: Sequence[bytes]) -> Findings:
         if not verdict.path:
-            return ()
-        path = Path.built([one.der for one in verdict.path], [_parsed(der) for der in ders], self.policy.anchors)
-        return revocation(path, self.policy, self._now().replace(microsecond=0), self._response).warnings
+            return Findings()
+        path = Path.built([one.der for one in verdict.path], [readable(der) for der in ders], self.policy.anchors)
+        return revocation(path, self.policy, self._now().replace(microsecond=0), self._response)
 
 
 def judge(
@@ -224,7 +226,11 @@ def judge(
     findings = _judge_chain(ders, policy, at.replace(microsecond=0), staple)  # certificates know whole seconds
     problems, path, anchor = findings.problems, findings.path, findings.anchor
     if ders and not any(one.code is ProblemCode.MALFORMED and one.index == 0 for one in problems):
-        problems += _judge_name(ders[0], policy.names, reference)
+        names = _judge_name(ders[0], policy.names, reference)
+        if policy.names is not NameRule.OFF and not names and path is not None:
+            told = {one.index for one in problems if one.code is ProblemCode.NAME_NOT_PERMITTED}
+            names += (one for one in usurped(path, reference) if one.index not in told)
+        problems += names
     any_certificate = policy.dangerous_accept_any_certificate
     return Verdict(
         accepted=any_certificate or not problems,
@@ -248,10 +254,11 @@ def _accepted(
     anchor: TrustAnchor | None,
     built: tuple[bytes, ...],
     weak: bool,
+    named: bool,
     at: datetime | None,
-    lenient: tuple[Problem, ...],
+    called_back: Findings,
 ) -> Verdict:
-    """The Verdict of an accepted handshake: one object for all phones that saw the same.
+    """The Verdict of a handshake that OpenSSL accepted: one object for all phones that saw the same.
 
     `built` is the path where it is known; otherwise OpenSSL builds it again, to this anchor. No argument holds a trust list.
     """
@@ -262,14 +269,21 @@ def _accepted(
         anchors = TrustList((anchor,) if anchor is not None else ())
         if not built:
             chain = [load_certificate(FILETYPE_ASN1, der) for der in ders]
-            built = word(chain, anchors, at or datetime.now(UTC)).path
-        sent = [_parsed(der) for der in ders]
+            said = word(chain, anchors, at or datetime.now(UTC))
+            if not said.accepted:
+                raise ValueError("OpenSSL does not find its path again")
+            built = said.path
+        sent = [readable(der) for der in ders]
         path = Path.built(built, sent, anchors)
         warnings += path.warnings(sent)
         # A policy of old TLS versions lowers OpenSSL's level for the sake of their signatures, and does not mean the certificates.
         (warnings if weak else problems).extend(weaknesses(Path.built(built, sent, anchors, good=False)))
-    except Exception:  # what our parser does not take, and OpenSSL took: then there is no more to say of it
+        if named:
+            problems += usurped(path, reference)
+    except Exception as error:  # what our parser does not take, and OpenSSL took: nobody can say then how strong it is
         path = None
+        problems.append(_malformed(0, f"a certificate of the chain cannot be read: {_words(error)}"))
+    problems += called_back.problems
     return Verdict(
         accepted=not problems,
         verified=not problems,
@@ -279,7 +293,7 @@ def _accepted(
         anchor=anchor.subject if anchor is not None else None,
         anchor_list=anchor.origin if anchor is not None else None,
         problems=tuple(problems),
-        warnings=(*warnings, *lenient),
+        warnings=(*warnings, *called_back.warnings),
         path=tuple(describe(step.der) for step in path.steps) if path is not None else (),
     )
 
@@ -317,7 +331,7 @@ def _judge_chain(ders: Sequence[bytes], policy: Policy, at: datetime, staple: by
     said = word(certificates, policy.anchors, at)
     # `cryptography` and OpenSSL read the same bytes with different eyes, and ours may not follow where OpenSSL's did.
     try:
-        sent = [_parsed(der) for der in ders]
+        sent = [readable(der) for der in ders]
         found.path = path = Path.built(said.path, sent, policy.anchors, good=said.accepted)
         if not said.accepted:
             found.problems += chain_problems(path, at)
@@ -360,13 +374,6 @@ def _der(certificate: AnyCertificate) -> bytes:
     if isinstance(certificate, X509):
         return dump_certificate(FILETYPE_ASN1, certificate)
     return certificate.public_bytes(Encoding.DER)
-
-
-def _parsed(der: bytes) -> Parsed | None:
-    try:
-        return parsed(der)
-    except Exception:
-        return None
 
 
 def _words(error: Exception) -> str:

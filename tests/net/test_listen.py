@@ -29,7 +29,7 @@ from sipsua.net import listen as listen_module
 from sipsua.net.listen import BACKLOG, MAX_GREETING, Listener, _source
 from sipsua.net.tls import TlsPipe, server_context
 from sipsua.testing.pki import CertificateAuthority, Issued
-from sipsua.trust.policy import Policy
+from sipsua.trust.policy import Policy, TlsVersion
 from sipsua.trust.store import TrustList
 from sipsua.trust.verdict import CertificateRefused, ProblemCode
 from tests.net.callers import (
@@ -553,6 +553,7 @@ async def test_all_addresses_are_those_of_both_families(target: str) -> None:
         ({"host": "a\0b"}, "is no IP address"),
         ({"host": None}, "host cannot be of type NoneType"),
         ({"port": 70000}, "port 70000"),
+        ({"minimum": TlsVersion.TLS1_1}, "TLSv1.1 is not safe any more"),
         ({"port": "5061"}, "port cannot be of type str"),
         ({"identity": PHONE}, "identity cannot be of type Issued"),
     ],

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -15,8 +18,10 @@ from sipsua.net.sessions import MAX_SESSIONS, Sessions
 from sipsua.net.tls import Session, TlsPipe, server_context
 from sipsua.testing.pbx import PocketPbx
 from sipsua.testing.pki import CertificateAuthority
+from sipsua.testing.revocation import crl, ocsp_response
+from sipsua.trust.crl import CrlList
 from sipsua.trust.identity import Identity
-from sipsua.trust.policy import NameRule, Policy, TlsVersion
+from sipsua.trust.policy import NameRule, Policy, Revocation, TlsVersion
 from sipsua.trust.store import TrustList
 from sipsua.trust.verdict import CertificateRefused
 from sipsua.ua.user_agent import UserAgent
@@ -108,6 +113,38 @@ def test_a_session_shows_no_keys() -> None:
     assert "state" not in repr(session)
 
 
+@pytest.mark.parametrize(
+    ("policy", "name"),
+    [
+        (replace(resuming(), dangerous_accept_any_certificate=True), NAME),
+        (replace(resuming(), names=NameRule.OFF), NAME),
+        (resuming(), "127.0.0.1"),
+    ],
+    ids=["any certificate", "name rule", "name"],
+)
+def test_a_session_of_another_policy_or_name_is_not_offered(policy: Policy, name: str) -> None:
+    pipe = shake(resuming(), shake(policy, name=name).session)
+    assert not pipe.resumed
+    assert pipe.verdict is not None
+    assert pipe.verdict.verified
+
+
+@versions
+def test_a_server_that_staples_is_resumed_without_a_staple(version: TlsVersion) -> None:
+    context = server_context(SERVER.chain_pem, SERVER.key_pem)
+    context.set_ocsp_server_callback(lambda _connection, _data: ocsp_response(ROOT, SERVER.certificate))
+    policy, session = replace(resuming(version), staple=True), None
+    for resumed in (False, True, True):
+        pair = Pair(TlsPipe.client(policy, NAME, session=session), TlsPipe.server(context))
+        assert not pair.errors
+        pair.server.send(b"hello")
+        pair.settle()
+        assert pair.client.resumed is resumed
+        assert pair.client.verdict is not None
+        assert pair.client.verdict.verified
+        session = pair.client.session
+
+
 # The cache
 
 
@@ -154,6 +191,47 @@ def test_a_session_whose_certificate_has_expired_since_is_forgotten() -> None:
     sessions.put(Target(NAME, 5061), resuming(), session_of())
     assert sessions.take(Target(NAME, 5061), resuming(), NOW + timedelta(days=10_000)) is None
     assert len(sessions) == 0
+
+
+def test_a_session_whose_trust_anchor_has_expired_since_is_forgotten() -> None:
+    root = CertificateAuthority("short", not_after=NOW + timedelta(days=2))
+    policy = replace(resuming(), anchors=TrustList.from_pem(root.pem))
+    server = root.issue(NAME)
+    pair = Pair(TlsPipe.client(policy, NAME), TlsPipe.server(server_context(server.chain_pem, server.key_pem)))
+    pair.server.send(b"hello")
+    pair.settle()
+    session, sessions = pair.client.session, Sessions()
+    assert session is not None
+    assert len(session.verdict.chain) == 1
+    sessions.put(Target(NAME, 5061), policy, session)
+    assert sessions.take(Target(NAME, 5061), policy, NOW + timedelta(days=3)) is None
+
+
+def test_a_session_whose_certificate_was_not_verified_has_no_dates_to_look_at() -> None:
+    policy = replace(resuming(), dangerous_accept_any_certificate=True)
+    sessions, session = Sessions(), shake(policy).session
+    assert session is not None
+    sessions.put(Target(NAME, 5061), policy, session)
+    assert sessions.take(Target(NAME, 5061), policy, NOW + timedelta(days=10_000)) is session
+
+
+@pytest.mark.parametrize("what", [{"staple": True}, {"crls": CrlList.from_pem(crl(ROOT))}], ids=["staple", "CRL"])
+def test_a_policy_that_wants_to_know_of_revocation_now_resumes_nothing(what: dict[str, Any]) -> None:
+    sessions, target = Sessions(), Target(NAME, 5061)
+    for revocation, kept in ((Revocation.HARD, 0), (Revocation.SOFT, 1)):
+        sessions.put(target, replace(resuming(), revocation=revocation, **what), session_of())
+        assert len(sessions) == kept
+
+
+def test_what_is_taken_leaves_no_policy_behind() -> None:
+    sessions, target = Sessions(), Target(NAME, 5061)
+    anchors = TrustList.from_pem(ROOT.pem)
+    policy, gone = replace(resuming(), anchors=anchors), weakref.ref(anchors)
+    sessions.put(target, policy, session_of())
+    assert sessions.take(target, policy, NOW) is not None
+    del policy, anchors
+    gc.collect()
+    assert gone() is None
 
 
 def test_the_oldest_are_forgotten_where_there_are_too_many() -> None:

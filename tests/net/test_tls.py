@@ -3,6 +3,7 @@ from __future__ import annotations
 import gc
 import weakref
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -16,6 +17,8 @@ from OpenSSL.crypto import X509
 from sipsua.errors import BadConfiguration, Defect, FlowLost, HandshakeFailed, IdentityRefused, Misuse, SipsuaError
 from sipsua.net.tls import Steps, TlsPipe, client_context, server_context
 from sipsua.testing.pki import CertificateAuthority, Issued, self_signed
+from sipsua.testing.revocation import crl
+from sipsua.trust.crl import CrlList
 from sipsua.trust.identity import Identity
 from sipsua.trust.policy import NameRule, Policy, TlsVersion
 from sipsua.trust.store import TrustList
@@ -451,6 +454,27 @@ def test_context_goes_with_its_trust_list() -> None:
     del anchors
     gc.collect()
     assert context() is None
+
+
+def test_context_goes_with_its_crls_though_the_trust_list_stays() -> None:
+    crls = CrlList.from_pem(crl(ROOT))
+    kept, context = client_context(policy()), weakref.ref(client_context(replace(policy(), crls=crls)))
+    assert context() not in (None, kept)
+    del crls
+    gc.collect()
+    assert context() is None
+    assert client_context(policy()) is kept
+
+
+def test_contexts_of_a_trust_list_are_bounded() -> None:
+    anchors = TrustList.from_pem(ROOT.pem)
+    contexts = [
+        weakref.ref(client_context(Policy(anchors=anchors, ciphers="AES128-SHA" + ":AES256-SHA" * place)))
+        for place in range(80)
+    ]
+    gc.collect()
+    assert contexts[-1]() is not None
+    assert 0 < sum(one() is not None for one in contexts) <= 64
 
 
 def test_pipe_leaves_no_cycle_behind() -> None:

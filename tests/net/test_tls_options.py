@@ -105,7 +105,7 @@ def test_a_suite_without_encryption_is_dangerous() -> None:
 
 
 @pytest.mark.parametrize(
-    "ciphers", ["", "RC4-MD5", "no such suite", "ALL:@SECLEVEL=0", "AES256-SHA:@seclevel=1", "AES\n", "Ä"]
+    "ciphers", ["", "RC4-MD5", "no such suite", "ALL:@SECLEVEL=0", "AES256-SHA:@seclevel=1", "AES\n", "Ä", "ALL:Ä"]
 )
 def test_a_cipher_string_that_cannot_be_used_is_told_where_it_is_given(ciphers: str) -> None:
     with pytest.raises(BadConfiguration, match="the cipher string") as caught:

@@ -130,6 +130,128 @@ def test_a_writer_that_is_killed_leaves_the_old_file_and_no_lock(flash: Flash, w
     assert flash.read("trusted/01-ca.pem") == b"old"
 
 
+KILLED_EVERYWHERE = """
+import itertools, os, signal, sys, tempfile
+from sipsua.phone import flash as module
+from sipsua.phone.flash import Flash
+
+def kill_before_line(count):
+    def trace(frame, event, argument):
+        nonlocal count
+        if frame.f_code.co_filename != module.__file__:
+            return None
+        if event == "line":
+            if not count:
+                os.kill(os.getpid(), signal.SIGKILL)
+            count -= 1
+        return trace
+    sys.settrace(trace)
+
+deed = sys.argv[2]
+seen = []
+for count in itertools.count():
+    flash = Flash(tempfile.mkdtemp(dir=sys.argv[1]) + "/data/phone")
+    if deed != "first":
+        flash.write("trusted/01-ca.pem", b"old")
+    child = os.fork()
+    if not child:
+        kill_before_line(count)
+        Flash(flash.directory).delete("trusted/01-ca.pem") if deed == "delete" else Flash(flash.directory).write(
+            "trusted/01-ca.pem", b"new")
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    heir = Flash(flash.directory)
+    seen.append(heir.read("trusted/01-ca.pem"))
+    assert heir.names("trusted") == (["trusted/01-ca.pem"] if seen[-1] else [])
+    heir.write("settings.cfg", b"x")
+    assert [path.name for path in flash.directory.rglob(".*")] == [".lock"]
+    assert heir.read("trusted/01-ca.pem") == seen[-1]
+    if os.WIFEXITED(status):
+        assert os.WEXITSTATUS(status) == 0
+        break
+    assert os.WTERMSIG(status) == signal.SIGKILL
+print(count, *dict.fromkeys(seen))
+assert seen == sorted(seen, key=seen.index)
+"""
+
+
+@pytest.mark.parametrize(
+    ("deed", "states"), [("first", "None b'new'"), ("replace", "b'old' b'new'"), ("delete", "b'old' None")]
+)
+def test_a_process_that_is_killed_at_any_line_leaves_the_old_state_or_the_new(
+    tmp_path: Path, deed: str, states: str
+) -> None:
+    command = [sys.executable, "-c", KILLED_EVERYWHERE, str(tmp_path), deed]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    count, _, told = done.stdout.strip().partition(" ")
+    assert int(count) > 25
+    assert told == states
+
+
+@pytest.fixture
+def steps(flash: Flash, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is made durable and renamed and removed, as it happens; the deeds themselves are done."""
+    seen: list[str] = []
+    fsync, replace, unlink, mkdir = os.fsync, Path.replace, Path.unlink, Path.mkdir
+
+    def name(path: Path) -> str:
+        return str(path.relative_to(flash.directory.parents[1]))
+
+    def watched_fsync(descriptor: int) -> None:
+        path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+        seen.append(f"sync {name(path)}" + (f" of {path.stat().st_size} octets" if path.is_file() else ""))
+        fsync(descriptor)
+
+    def watched_replace(path: Path, target: Path) -> Path:
+        seen.append(f"rename {name(path)}")
+        return replace(path, target)
+
+    def watched_unlink(path: Path, missing_ok: bool = False) -> None:
+        if path.exists():
+            seen.append(f"remove {name(path)}")
+        unlink(path, missing_ok)
+
+    def watched_mkdir(path: Path, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
+        assert not parents  # which would leave those above to chance
+        seen.append(f"make {name(path)}")
+        mkdir(path, mode, parents, exist_ok)
+
+    for owner, deed in ((os, watched_fsync), (Path, watched_replace), (Path, watched_unlink), (Path, watched_mkdir)):
+        monkeypatch.setattr(owner, deed.__name__.removeprefix("watched_"), deed)
+    return seen
+
+
+def test_each_step_is_durable_before_the_next_builds_on_it(tmp_path: Path, steps: list[str], flash: Flash) -> None:
+    top = tmp_path.name
+    flash.write("device/custom.pem", b"key")
+    assert steps == [
+        f"make {top}/phone",
+        f"sync {top}",
+        f"make {top}/phone/device",
+        f"sync {top}/phone",
+        f"sync {top}/phone/device/.sipsua-new-custom.pem of 3 octets",
+        f"rename {top}/phone/device/.sipsua-new-custom.pem",
+        f"sync {top}/phone/device",
+    ]
+    steps.clear()
+    flash.delete("device/custom.pem")
+    assert steps == [f"remove {top}/phone/device/custom.pem", f"sync {top}/phone/device"]
+
+
+def test_directories_above_the_flash_are_made_durable_too(tmp_path: Path, steps: list[str]) -> None:
+    top = tmp_path.name
+    Flash(tmp_path / "data" / "sipsua" / "phone").write("settings.cfg", b"x")
+    assert steps[:6] == [
+        f"make {top}/data",
+        f"sync {top}",
+        f"make {top}/data/sipsua",
+        f"sync {top}/data",
+        f"make {top}/data/sipsua/phone",
+        f"sync {top}/data/sipsua",
+    ]
+
+
 def test_what_a_killed_writer_left_does_not_hinder_who_has_swept_before(flash: Flash) -> None:
     flash.write("trusted/01-ca.pem", b"old")
     (flash.directory / "trusted" / ".sipsua-new-01-ca.pem").write_bytes(b"half")

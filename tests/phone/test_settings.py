@@ -100,9 +100,15 @@ def test_what_is_not_known_is_told_with_its_line() -> None:
         "nonsense",
         "static.security.ca_cert = 1",
         "Static.Security.Ca_Cert = 0",
+        "two words = 1",
     )
     settings = Settings.of(file, "test.cfg")
-    assert settings.unknown == ("line 2: account.1.label", "line 5: nonsense", "line 7: Static.Security.Ca_Cert")
+    assert settings.unknown == (
+        "line 2: account.1.label",
+        "line 5: nonsense",
+        "line 7: Static.Security.Ca_Cert",
+        "line 8: two words = 1",
+    )
     assert settings.ca_cert == 1
 
 

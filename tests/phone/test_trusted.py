@@ -447,6 +447,7 @@ def test_two_processes_that_add_at_once_fill_the_list_and_no_more(flash: Flash, 
         lambda trusted: trusted.put("b.pem", ROOTS[1].pem),
         lambda trusted: trusted.delete(1),
         lambda trusted: trusted.delete("a.pem"),
+        lambda trusted: trusted.delete_url("http://localhost/a.pem"),
         lambda trusted: trusted.delete_all(),
     ],
 )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from sipsua.trust.builtin import built_in_roots, mozilla_roots
 from sipsua.trust.certificate import describe
 from sipsua.trust.names import presented_names
 from sipsua.trust.policy import Policy
-from sipsua.trust.store import TrustList
+from sipsua.trust.store import TrustList, load
 from sipsua.trust.verifier import judge
 
 TOP = Path(__file__).parents[2]
@@ -45,6 +47,19 @@ def test_a_root_with_serial_number_0_is_loaded_without_a_warning() -> None:
     zeros = [anchor for anchor in built_in_roots() if describe(anchor.der).serial == "0"]
     assert zeros
     assert all(presented_names(anchor.der) for anchor in zeros)
+
+
+def test_reading_certificates_in_threads_leaves_the_filters_of_warnings_alone() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        zero = next(anchor.der for anchor in built_in_roots() if describe(anchor.der).serial == "0")
+        load(zero)
+        before = list(warnings.filters)
+        with ThreadPoolExecutor(4) as pool:
+            assert len(list(pool.map(load, [zero] * 400))) == 400
+        assert list(warnings.filters) == before
+        with pytest.raises(DeprecationWarning):
+            warnings.warn("another", DeprecationWarning, stacklevel=1)
 
 
 def test_bundle_and_manifest_agree_and_the_readme_has_their_table() -> None:

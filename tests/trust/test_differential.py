@@ -290,6 +290,14 @@ def test_root_that_has_expired_since_is_none_to_all_but_rustls() -> None:
     assert row(ask(SIGNED_TWICE, policy=trusting(OLDER))) == "nnnnnnnnny"
 
 
+def test_wildcard_above_a_name_that_its_authority_may_not_certify_is_refused_by_all_personas_that_are_sipsua() -> None:
+    excluded = extension(x509.NameConstraints(None, [x509.DNSName(WANTED)]), critical=True)
+    leaf = ROOT.intermediate("Constrained", extensions=[excluded]).issue(f"*.{WANTED.partition('.')[2]}")
+    found = ask(leaf)
+    for rule in ("rfc2818", "rfc6125", "rfc9525"):
+        assert found[rule].as_json()["problems"] == [ProblemCode.NAME_NOT_PERMITTED]
+
+
 def lists(*, revoked: bool) -> CrlList:
     """What both authorities above LEAF have revoked."""
     return CrlList.from_pem(crl(ROOT) + crl(INTERMEDIATE, revoked=[LEAF.certificate] if revoked else ()))

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import dsa
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import ocsp
+from cryptography.x509.oid import NameOID
 from OpenSSL import SSL
 from OpenSSL._util import ffi, lib
 from OpenSSL.crypto import X509
 
 from sipsua.testing.pki import CertificateAuthority, Issued, extension, self_signed
 from sipsua.testing.revocation import MUST_STAPLE, crl, delegate, ocsp_response
+from sipsua.trust.certificate import Parsed
 from sipsua.trust.crl import CrlList
+from sipsua.trust.ocsp import staple_problems
 from sipsua.trust.policy import NameRule, Policy, Revocation
 from sipsua.trust.store import TrustList
 from sipsua.trust.verdict import Problem, ProblemCode, Verdict
@@ -273,6 +279,32 @@ def test_newest_crl_counts() -> None:
     assert not both(LEAF, Policy(anchors=ROOTS, crls=listed(first, ROOT_CRL))).accepted
 
 
+@pytest.mark.parametrize("place", range(3))
+@pytest.mark.parametrize("revocation", Revocation)
+def test_one_of_several_crls_of_the_same_moment_revokes_alone(place: int, revocation: Revocation) -> None:
+    lists = [crl(ISSUER, revoked=[OTHER.certificate], this_update=NOW - DAY) for _ in range(2)]
+    lists.insert(place, crl(ISSUER, revoked=[LEAF.certificate], this_update=NOW - DAY))
+    policy = Policy(anchors=ROOTS, crls=listed(*lists, ROOT_CRL), revocation=revocation)
+    offline = judge([LEAF.certificate, *LEAF.chain], policy=policy, reference=NAME, at=NOW)
+    shaken = shake(LEAF, policy)  # OpenSSL itself takes some of them for good
+    assert codes(offline.problems) == codes(shaken.verdict.problems) == [("revoked", 0)]
+    assert not offline.accepted
+    assert not shaken.verdict.accepted
+
+
+def test_newer_crl_that_somebody_forged_does_not_hide_a_revocation() -> None:
+    forged = crl(ISSUER, key=STRANGER.key, omit=[x509.AuthorityKeyIdentifier.oid], this_update=NOW - DAY)
+    true = crl(ISSUER, revoked=[LEAF.certificate], this_update=NOW - 2 * DAY)
+    policy = Policy(anchors=ROOTS, crls=listed(forged, true, ROOT_CRL))
+    for verdict in (
+        shake(LEAF, policy).verdict,
+        judge([LEAF.certificate, *LEAF.chain], policy=policy, reference=NAME, at=NOW),
+    ):
+        assert not verdict.accepted
+        assert codes(verdict.problems) == [("revoked", 0)]
+        assert codes(verdict.warnings) == [("revocation_unknown", 0)]
+
+
 def test_issuer_that_may_not_sign_crls_gives_no_answer() -> None:
     usage = x509.KeyUsage(
         **{
@@ -366,6 +398,35 @@ def test_good_staple_of_an_rsa_issuer_is_accepted() -> None:
     assert both(RSA_LEAF, Policy(anchors=ROOTS, staple=True), response=response).accepted
 
 
+NAMESAKE = CertificateAuthority("Issuer")
+
+
+def signed_in_an_unknown_way(issued: Issued) -> Issued:
+    """Its certificate with another signature algorithm than any that there is, in the place of ecdsa-with-SHA256."""
+    der = issued.certificate.public_bytes(Encoding.DER)
+    known = bytes.fromhex("06082a8648ce3d040302")
+    assert der.count(known) == 2
+    return replace(issued, certificate=x509.load_der_x509_certificate(der.replace(known, known[:-1] + b"\x7f")))
+
+
+def test_staple_of_an_issuer_whose_kind_of_key_is_not_known_here_is_refused() -> None:
+    key = dsa.generate_private_key(2048)
+    name, serial = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "DSA")]), x509.random_serial_number()
+    issuer = x509.CertificateBuilder(name, name, key.public_key(), serial, NOW - DAY, NOW + DAY).sign(
+        key, hashes.SHA256()
+    )
+    begun = ocsp.OCSPResponseBuilder().add_response(
+        LEAF.certificate, issuer, hashes.SHA1(), ocsp.OCSPCertStatus.GOOD, NOW - DAY, NOW + DAY, None, None
+    )
+    namesake = CertificateAuthority("DSA")
+    response = begun.responder_id(ocsp.OCSPResponderEncoding.NAME, namesake.certificate).sign(
+        namesake.key, hashes.SHA256()
+    )
+    about, by = (Parsed(one.public_bytes(Encoding.DER)) for one in (LEAF.certificate, issuer))
+    problem = only(list(staple_problems(response.public_bytes(Encoding.DER), about, by, NOW)))
+    assert (problem.code, "cannot be read" in problem.evidence) == (ProblemCode.MALFORMED, True)
+
+
 BAD_STAPLES = {
     "revoked": (
         ocsp_response(ISSUER, LEAF.certificate, status="revoked", reason="cessationOfOperation", revoked_at=NOW - DAY),
@@ -437,6 +498,16 @@ BAD_STAPLES = {
         ocsp_response(ISSUER, LEAF.certificate, signer=DELEGATE, tampered=True),
         "revocation_unknown",
         "was not made with that key",
+    ),
+    "by a delegate of somebody of the same name": (
+        ocsp_response(ISSUER, LEAF.certificate, signer=delegate(NAMESAKE)),
+        "revocation_unknown",
+        "whom CN=Issuer did not certify",
+    ),
+    "by a delegate whose certificate is signed in a way that nobody knows": (
+        ocsp_response(ISSUER, LEAF.certificate, signer=signed_in_an_unknown_way(delegate(NAMESAKE))),
+        "revocation_unknown",
+        "whom CN=Issuer did not certify",
     ),
     "try later": (ocsp_response(ISSUER, LEAF.certificate, status="tryLater"), "revocation_unknown", "said tryLater"),
     "unauthorized": (

@@ -33,10 +33,10 @@ def client_context(policy: Policy, *, keylog: Callable[[bytes], None] | None = N
     """
     # A connection takes a certificate but no chain, so the chain makes the context: one for all phones of an issuer.
     chain = _chain(policy.identity) if policy.identity is not None else ()
-    shared = _contexts.setdefault(policy.anchors, {})
+    shared = _contexts.setdefault(policy.anchors, WeakKeyDictionary()).setdefault(policy.crls or _NO_CRLS, {})
     level = _LEVEL if policy.minimum >= TlsVersion.TLS1_2 and not policy.dangerous_weak_ciphers else 0
     ciphers = cipher_list(policy.ciphers, weak=policy.dangerous_weak_ciphers, level=level)
-    key = (policy.minimum, policy.maximum, chain, ciphers, policy.crls, policy.resume)
+    key = (policy.minimum, policy.maximum, chain, ciphers, policy.resume)
     if keylog is None and (known := shared.get(key)) is not None:
         return known
     context = _context(SSL.TLS_CLIENT_METHOD, policy.minimum, policy.maximum, ciphers)
@@ -49,6 +49,8 @@ def client_context(policy: Policy, *, keylog: Callable[[bytes], None] | None = N
     for der in chain:
         context.add_extra_chain_cert(load(der))
     if keylog is None:
+        if len(shared) == _MOST_CONTEXTS:
+            del shared[next(iter(shared))]
         shared[key] = context
     else:
         context.set_keylog_callback(lambda _connection, line: keylog(line))
@@ -129,10 +131,14 @@ def _chain(identity: Identity) -> tuple[bytes, ...]:
 
 _lib: Final[Any] = Binding.lib
 
-_Key = tuple[TlsVersion, TlsVersion, tuple[bytes, ...], bytes, CrlList | None, bool]
-_contexts: WeakKeyDictionary[TrustList, dict[_Key, SSL.Context]] = WeakKeyDictionary()
+_Key = tuple[TlsVersion, TlsVersion, tuple[bytes, ...], bytes, bool]
+# A context goes with its trust list and with its CRLs: who reads new ones every hour gets rid of the old.
+_contexts: WeakKeyDictionary[TrustList, WeakKeyDictionary[CrlList, dict[_Key, SSL.Context]]] = WeakKeyDictionary()
+_NO_CRLS: Final = CrlList(())
 _chains: WeakKeyDictionary[Identity, tuple[bytes, ...]] = WeakKeyDictionary()
 
+_MOST_CONTEXTS: Final = 64
+"""Of one trust list: the versions, suites and chains of own certificates that phones share are few."""
 _LEVEL: Final = 2
 """OpenSSL's security level by default: 112 bits."""
 _SUITES: Final = b"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"

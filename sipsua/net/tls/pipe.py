@@ -35,6 +35,8 @@ class Session:
     """OpenSSL's SSL_SESSION in DER. It holds keys."""
     verdict: Verdict
     """Of the handshake that the session is from; always an accepted one."""
+    policy: Policy
+    """By which the verdict was found: under no other will the session be resumed."""
 
 
 class TlsPipe:
@@ -101,8 +103,8 @@ class TlsPipe:
 
         The name is what is verified, and what the server is told, unless it is an IP address (RFC 6066 section 3). `context`
         is one of `client_context`, needed only where it has a key log. `steps` makes the handshake dearer by a sixth. `session` is one
-        of a pipe with the same server, name and policy, which must have `resume`; a server that does not know it any more shows its
-        certificate as ever.
+        of a pipe with the same server; one of another name or policy is not offered, nor any where the policy does not `resume`. A
+        server that does not know it any more shows its certificate as ever.
         """
         pipe = cls(context or client_context(policy), policy, reference, steps)
         connection = pipe._connection
@@ -116,7 +118,7 @@ class TlsPipe:
                 raise Defect(f"OpenSSL did not take the certificate {own.subject}")
         if policy.staple:
             connection.request_ocsp()
-        if session is not None and policy.resume:
+        if session is not None and policy.resume and (session.policy, session.verdict.reference) == (policy, reference):
             pipe._offer(session)
         return pipe
 
@@ -228,7 +230,7 @@ class TlsPipe:
             return None
         state = _ffi.new("unsigned char[]", size)
         _lib.i2d_SSL_SESSION(session, _ffi.new("unsigned char **", state))
-        return Session(bytes(_ffi.buffer(state, size)), self.verdict)
+        return Session(bytes(_ffi.buffer(state, size)), self.verdict, self._policy)
 
     @property
     def staple(self) -> bytes | None:

@@ -108,6 +108,8 @@ def _take_staple(ssl: Any, _argument: Any) -> int:
     """
     connection = SSL.Connection._reverse_mapping[ssl]
     watch: Watch = connection.get_app_data()
+    if _lib.SSL_session_reused(ssl) == 1:
+        return 1  # TLS 1.3 calls it also where no certificate is shown, and so none is vouched for
     begin = _ffi.new("unsigned char **")
     size = _lib.SSL_get_tlsext_status_ocsp_resp(ssl, begin)
     watch.staple = bytes(_ffi.buffer(begin[0], size)) if size > 0 else b""
