@@ -35,10 +35,18 @@ def test_help_does_not_wait_for_what_only_the_work_needs() -> None:
     assert not {"OpenSSL", "asyncio", "cryptography", "dns", "rich"}.intersection(modules)
 
 
-@pytest.mark.parametrize("command", [[], ["register"], ["pbx"], ["demo"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        *([], ["register"], ["check"], ["pbx"], ["bad-pbx"], ["demo"], ["provision"], ["factory-reset"]),
+        *(["trust", name] for name in ("list", "add", "delete", "delete-all", "export")),
+        *(["device", name] for name in ("show", "upload", "delete", "issue", "manufacturer-ca")),
+    ],
+    ids=" ".join,
+)
 def test_every_command_has_help(command: list[str]) -> None:
     done = subprocess.run([SIPSUA, *command, "--help"], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("Usage: sipsua")
+    assert done.stdout.startswith(" ".join(["Usage: sipsua", *command]))
     assert done.stderr == ""
 
 
