@@ -85,7 +85,7 @@ def check(
     from sipsua.cli.interrupt import run, within
     from sipsua.cli.register import LONGEST
     from sipsua.cli.screen import Screen
-    from sipsua.errors import BadConfiguration, SipsuaError, Untrusted
+    from sipsua.errors import BadConfiguration, IdentityRefused, SipsuaError, Untrusted
     from sipsua.net.probe import probe
     from sipsua.trust.crl import CrlList
     from sipsua.trust.identity import Identity
@@ -142,6 +142,8 @@ def check(
             failure = CertificateRefused(verdict)
     if isinstance(failure, Untrusted) and not len(anchors):
         failure.fix = "nobody is trusted: give the CA's certificate with --ca FILE, or choose lists with --trust"
+    if isinstance(failure, IdentityRefused) and cert is None:
+        failure.fix = "give one that the server trusts with --cert FILE and --key FILE"
     inspection.show(Screen("stderr" if as_json else "stdout"))
     if failure is not None:
         raise failure

@@ -79,7 +79,7 @@ def provision(
     report.flash = str(phone.directory)
     context.obj.append(report)
     with within(PATIENCE, "FILE"):
-        data = read_file(file)
+        data = read_file(file, too_large="check the path: a configuration file has some kilobytes")
     done = report.done = load(phone, file, data=data)
     screen = Screen("stderr" if as_json else "stdout")
     for one in done.values:

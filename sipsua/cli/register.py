@@ -167,7 +167,7 @@ def register(
     from sipsua.cli.report import Report
     from sipsua.cli.screen import Screen
     from sipsua.cli.trace import KeyLog, show_traffic
-    from sipsua.errors import BadConfiguration, CredentialsRefused, Untrusted
+    from sipsua.errors import BadConfiguration, CredentialsRefused, IdentityRefused, Untrusted
     from sipsua.trust.crl import CrlList
     from sipsua.trust.identity import Identity
     from sipsua.trust.policy import NameRule, Policy, Revocation
@@ -184,6 +184,11 @@ def register(
             raise UsageError("--key without --cert", fix="give the certificate that the key belongs to")
         if mac is not None and cert is not None:
             raise UsageError("--mac with --cert: an account shows one certificate", fix="leave one of them out")
+        if revocation == "hard" and not (crl or staple):
+            raise UsageError(
+                "--revocation hard without --crl and --staple: nobody is asked",
+                fix="give --crl FILE, or --staple, or both",
+            )
         if listen is not None and not keep:
             raise UsageError(
                 "--listen without --keep", fix="say with --keep SECONDS how long the phone is to be there for calls"
@@ -287,6 +292,12 @@ def register(
             error.fix = "without --ca nobody is trusted: give the certificate of the CA that signed it with --ca FILE"
         elif isinstance(error, CredentialsRefused) and secret is None:
             error.fix = "give the password, with --password-env VAR or --password-file FILE"
+        raise
+    except IdentityRefused as error:
+        if cert is None and mac is None and flash is None:
+            error.fix = (
+                "give one that the server trusts with --cert FILE and --key FILE, or that of a phone with --mac MAC"
+            )
         raise
 
 

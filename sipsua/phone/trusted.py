@@ -169,6 +169,8 @@ class TrustedCertificates:
 
     def delete_all(self) -> int:
         """Delete the whole list, torn files with it; returns how many files it had."""
+        if not self._stored():  # so that nothing is made where there is nothing
+            return 0
         with self._flash.lock():
             return sum(self._flash.delete(stored) for stored in self._stored())
 

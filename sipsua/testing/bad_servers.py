@@ -10,6 +10,7 @@ refused is seen to register. A server is threads with blocking sockets: it works
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 import time
@@ -104,8 +105,11 @@ class BadServer:
         try:
             self._listener = socket.create_server((self.host, self.port), family=family, backlog=128)
         except (OSError, UnicodeError) as error:
+            # What Python says names the address again.
+            number = getattr(error, "errno", None) or 0
+            why = os.strerror(number) if number > 0 else getattr(error, "strerror", "") or error
             raise BadConfiguration(
-                f"the bad server cannot listen on {self.host} port {self.port}: {getattr(error, 'strerror', '') or error}",
+                f"the bad server cannot listen on {self.host} port {self.port}: {why}",
                 fix="choose an address of this machine and a free port, or port 0",
             ) from None
         self._listener.settimeout(0.02)

@@ -12,6 +12,7 @@ limit on its handshake and on half a message, and one that does not read what it
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import struct
 from collections import deque
@@ -313,8 +314,11 @@ class PocketPbx:
         try:
             self._server = await self.loop.create_server(self._accept, self.host, self.port, backlog=BACKLOG)
         except OSError as error:
+            # What asyncio says names the address again; a name that does not resolve has a number below 0.
+            number = error.errno or 0
+            why = os.strerror(number) if number > 0 else error.strerror or error
             raise BadConfiguration(
-                f"the pocket PBX cannot listen on {self.host} port {self.port}: {error.strerror or error}",
+                f"the pocket PBX cannot listen on {self.host} port {self.port}: {why}",
                 fix="choose an address of this machine and a free port, or port 0",
             ) from None
         self.port = self._server.sockets[0].getsockname()[1]

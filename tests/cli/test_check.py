@@ -456,17 +456,18 @@ def test_help_imports_nothing_dear() -> None:
     assert "--chain FILE" in done.stdout
 
 
-NOT_ASKED_BY_CHECK = {"legacy_path", "revocation"}
-"""Settings of a policy that `check` has no option for; its other clients see to old paths, and a missing answer is a warning."""
 SILENT = {"silence", "silence-after-server-hello", "one-octet-a-second", "tls-then-silence"}
 
 
-@pytest.mark.parametrize("name", [name for name, case in CASES.items() if not NOT_ASKED_BY_CHECK & set(case.wishes)])
+@pytest.mark.parametrize("name", list(CASES))
 def test_check_finds_of_each_bad_server_what_a_phone_would(name: str, sipsua: Sipsua, tmp_path: Path) -> None:
     case = CASES[name]
     with BadServer(case) as server:
         files = server.write(tmp_path)
         options: list[object] = ["--ca", files.ca, "--names", case.wishes.get("names", "rfc2818")]
+        if case.wishes.get("legacy_path"):
+            options.append("--legacy-path")
+        options += ["--revocation", case.wishes.get("revocation", "soft")]
         if files.crl is not None:
             options += ["--crl", files.crl]
         if files.certificate is not None:
@@ -480,3 +481,15 @@ def test_check_finds_of_each_bad_server_what_a_phone_would(name: str, sipsua: Si
     assert {problem["code"] for problem in verdict["problems"]} == case.must.problems
     assert list(result.report["verdicts"]) == ([persona.name for persona in PERSONAS] if result.report["chain"] else [])
     assert all(visit.decrypted == b"" for visit in server.visits)
+
+
+def test_hard_revocation_refuses_here_what_the_others_accept(sipsua: Sipsua, pbx: PbxProcess, ca: Path) -> None:
+    result = sipsua("check", f"127.0.0.1:{pbx.port}", "--ca", ca, "--revocation", "hard", "--json")
+    assert result.code == 10
+    assert [one["code"] for one in result.report["verdict"]["problems"]] == ["revocation_unknown"]
+    assert result.report["verdicts"]["rfc2818"] == {"accepted": True, "problems": [], "unknown": ""}
+
+
+def test_hard_revocation_of_a_file_without_a_crl_is_2(sipsua: Sipsua, files: IssuedFiles) -> None:
+    result = sipsua("check", "--chain", files.certificate, "--name", "n", "--revocation", "hard")
+    assert result.code == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -252,3 +253,18 @@ def test_error_with_json_is_the_object_of_the_device(device: Sipsua) -> None:
     assert result.code == 17
     assert json.loads(result.out)["error"]["what"] == "there is no file absent.pem"
     assert result.report["certificates"] == []
+
+
+def test_out_that_takes_no_key_is_refused_before_anything_is_issued(
+    device: Sipsua, house: Path, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    assert device("issue", "--mac", MAC, "--out", tmp_path / "fifo").code == 2
+    assert not house.exists() or not list(house.rglob("*.pem"))
+
+
+def test_upload_that_is_a_pipe_is_17_and_not_waited_for(device: Sipsua, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo.pem")
+    result = device("upload", tmp_path / "fifo.pem")
+    assert result.code == 17
+    assert "is no regular file" in result.told[0]

@@ -96,6 +96,50 @@ def test_clients_are_shown_the_phones_certificate_and_told_on_the_screen(
         assert re.search(words, out), words
 
 
+@pytest.mark.parametrize(
+    ("options", "taken"),
+    [
+        ([], [True, True]),
+        (["--tls", "1.2"], [True, False]),
+        (["--tls", "1.3"], [False, True]),
+        (["--dangerous-old-tls", "--tls", "1.0-1.2"], [True, False]),
+    ],
+)
+def test_callers_get_the_versions_of_tls_and_none_below_1_2(
+    pbx: PbxProcess, ca: Path, phone: IssuedFiles, options: list[str], taken: list[bool]
+) -> None:
+    command = [*SIPSUA, "register", f"sips:1000@127.0.0.1:{pbx.port}", "--ca", ca, "--keep", "50", "--listen", "0"]
+    command += ["--cert", phone.certificate, "--key", phone.key, "--password-env", "PHONE_PASSWORD", *options]
+    with subprocess.Popen(
+        [*map(str, command)], stdout=subprocess.PIPE, text=True, env={**os.environ, "PHONE_PASSWORD": PASSWORD}
+    ) as process:
+        try:
+            assert process.stdout is not None
+            line = ""
+            while "listening" not in line:
+                line = process.stdout.readline()
+                assert line
+            found = re.search(r"on port (\d+) ", line)
+            assert found is not None
+            assert [
+                speaks(int(found[1]), ca, version) for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
+            ] == taken
+        finally:
+            process.terminate()
+
+
+def speaks(port: int, ca: Path, version: ssl.TLSVersion) -> bool:
+    context = ssl.create_default_context(cafile=str(ca))
+    context.check_hostname = False
+    context.minimum_version = context.maximum_version = version
+    with closing(socket.create_connection(("127.0.0.1", port), timeout=20)) as sock:
+        try:
+            context.wrap_socket(sock).close()
+        except ssl.SSLError:
+            return False
+    return True
+
+
 def test_port_that_is_taken_is_a_bad_setting(
     sipsua: Sipsua, pbx: PbxProcess, ca: Path, phone: IssuedFiles, password_file: Path
 ) -> None:

@@ -39,3 +39,46 @@ def test_no_command_shows_help(sipsua: Sipsua) -> None:
 
 def test_unknown_command_is_2(sipsua: Sipsua) -> None:
     assert sipsua("regsiter").code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fields"),
+    [
+        (["register"], {"account", "registration", "lock", "verdict", "handshake", "timings_ms"}),
+        (["check"], {"server", "chain", "path", "verdict", "verdicts", "advice"}),
+        (["check", "--timeout"], {"server", "chain", "path", "verdict", "verdicts", "advice"}),
+        (["device", "issue"], {"flash", "dev_cert", "shown", "why", "certificates", "ahead"}),
+        (["provision"], {"flash", "set", "done", "warnings", "refused", "unknown"}),
+        (["trust", "list", "--builtin", "--mozilla"], set()),
+        (["trust", "add"], set()),
+        (["trust"], set()),
+        (["bad-pbx", "no-such-case"], set()),
+        (["regsiter"], set()),
+    ],
+)
+def test_failure_with_json_is_the_one_object_of_the_command_or_the_error_alone(
+    sipsua: Sipsua, arguments: list[str], fields: set[str]
+) -> None:
+    result = sipsua(*arguments, "--json")
+    assert result.code == 2
+    assert set(result.report) == fields | {"error", "exit_code"}
+    assert (result.report["error"]["code"], result.report["exit_code"]) == ("usage", 2)
+    assert result.report["error"]["what"] == result.told[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["trust", "list", "--flash"], ("Option '--flash' requires an argument", "see sipsua trust list --help")),
+        (["trust", "add", ""], ("FILE is empty", "give it a value, or leave it out")),
+        (["trust", "export", ""], ("FILE is empty", "give it a value, or leave it out")),
+        (
+            ["device", "issue", "--mac", "001565aabbcc", "--key", "dsa"],
+            ("Invalid value for '--key': 'dsa' is not one of 'rsa', 'ec'", "see sipsua device issue --help"),
+        ),
+    ],
+)
+def test_usage_error_names_the_word_and_the_help_of_its_command(
+    sipsua: Sipsua, arguments: list[str], words: tuple[str, str]
+) -> None:
+    assert sipsua(*arguments).told == words

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from pathlib import Path
 from typing import Any
@@ -98,3 +99,21 @@ async def test_disk_that_fills_up_later_ends_the_pbx() -> None:
             await ua.register(10.0)
         with pytest.raises(BadConfiguration, match="No space left"):
             await serving
+
+
+@pytest.mark.parametrize("command", [["pbx", "--port", "0"], ["bad-pbx", "good", "--port", "0"]])
+def test_password_that_nobody_writes_is_17_in_time(
+    sipsua: Sipsua, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    monkeypatch.setattr("sipsua.cli.interrupt.PATIENCE", 0.1)
+    os.mkfifo(tmp_path / "fifo")
+    result = sipsua(*command, "--password-file", tmp_path / "fifo")
+    assert result.code == 17
+    assert "the file of --password-file could not be opened and read" in result.told[0]
+
+
+@pytest.mark.parametrize("command", [["pbx", "--password", PASSWORD], ["bad-pbx", "good"]])
+def test_address_that_is_not_ours_is_17_and_named_once(sipsua: Sipsua, command: list[str]) -> None:
+    result = sipsua(*command, "--host", "192.0.2.1", "--port", "0")
+    assert result.code == 17
+    assert result.told[0].endswith("cannot listen on 192.0.2.1 port 0: Cannot assign requested address")

@@ -35,10 +35,18 @@ def test_help_does_not_wait_for_what_only_the_work_needs() -> None:
     assert not {"OpenSSL", "asyncio", "cryptography", "dns", "rich"}.intersection(modules)
 
 
-@pytest.mark.parametrize("command", [[], ["register"], ["pbx"], ["demo"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        *([], ["register"], ["check"], ["pbx"], ["bad-pbx"], ["demo"], ["provision"], ["factory-reset"]),
+        *(["trust", name] for name in ("list", "add", "delete", "delete-all", "export")),
+        *(["device", name] for name in ("show", "upload", "delete", "issue", "manufacturer-ca")),
+    ],
+    ids=" ".join,
+)
 def test_every_command_has_help(command: list[str]) -> None:
     done = subprocess.run([SIPSUA, *command, "--help"], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("Usage: sipsua")
+    assert done.stdout.startswith(" ".join(["Usage: sipsua", *command]))
     assert done.stderr == ""
 
 
@@ -307,3 +315,32 @@ def test_demo_on_a_terminal_has_colours() -> None:
     assert process.returncode == 0
     assert shown.count("\x1b[1;32m\N{LOCK} locked\x1b[0m".encode()) == 3
     assert "\x1b[1;31m\N{OPEN LOCK} refused\x1b[0m".encode() in shown
+
+
+def test_pbx_that_trusts_the_emulated_manufacturer_says_mac(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    environment = {**os.environ, "PBX_PASSWORD": PASSWORD, "SIPSUA_HOME": str(home)}
+    root = tmp_path / "root.pem"
+    subprocess.run(
+        [SIPSUA, "device", "manufacturer-ca", "--out", root], check=True, capture_output=True, env=environment
+    )
+    with subprocess.Popen(
+        [SIPSUA, "pbx", "--port", "0", "--password-env", "PBX_PASSWORD", "--client-ca", root],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            line = ""
+            while "to try it" not in line:
+                line = process.stdout.readline()
+                assert line
+            words = shlex.split(line.partition("to try it")[2])
+            assert words[-2:] == ["--mac", "MAC"]
+            tried = subprocess.run(
+                [SIPSUA, *words[1:-1], "001565aabbcc"], capture_output=True, text=True, env=environment
+            )
+        finally:
+            process.terminate()
+    assert tried.returncode == 0, tried.stderr

@@ -233,3 +233,27 @@ def test_flash_that_is_not_there_is_17(sipsua: Sipsua, tmp_path: Path) -> None:
     assert result.code == 17
     assert "there is no flash" in result.told[0]
     assert not (tmp_path / "absent").exists()
+
+
+def test_server_that_demands_a_certificate_is_told_with_the_options_that_show_one(
+    sipsua: Sipsua, strict: PbxProcess, ca: Path, password_file: Path
+) -> None:
+    fixes = [
+        sipsua("register", address(strict), "--ca", ca, "--password-file", password_file).told[1],
+        sipsua("check", f"127.0.0.1:{strict.port}", "--ca", ca).told[1],
+    ]
+    assert ["--cert FILE and --key FILE" in fix for fix in fixes] == [True, True]
+    assert "--mac MAC" in fixes[0]
+
+
+def test_what_is_dangerous_is_named_as_the_option_that_it_is_here(sipsua: Sipsua, flash: Flash) -> None:
+    Settings(default_ssl_method=0).write(flash)
+    result = sipsua("register", "sips:1000@127.0.0.1:9", "--flash", flash.directory)
+    assert result.code == 17
+    assert result.told[1].endswith("for a test of old servers say --dangerous-old-tls")
+
+
+def test_hard_revocation_that_asks_nobody_is_2(sipsua: Sipsua) -> None:
+    result = sipsua("register", "sips:1000@127.0.0.1:9", "--revocation", "hard")
+    assert result.code == 2
+    assert "--crl" in result.told[1]

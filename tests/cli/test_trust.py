@@ -174,3 +174,45 @@ def test_factory_reset_of_nothing_is_refused(sipsua: Sipsua, flash: Path) -> Non
     assert result.code == 17
     assert result.told == (f"there is no flash {flash}", "check the path")
     assert not flash.exists()
+
+
+def test_what_is_no_regular_file_is_17_and_not_waited_for(sipsua: Sipsua, flash: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo.pem")
+    result = sipsua("trust", "add", tmp_path / "fifo.pem", "--flash", flash)
+    assert result.code == 17
+    assert result.told == (f"{tmp_path}/fifo.pem is no regular file", "give a file, and no pipe or device")
+    assert not flash.exists()
+
+
+@pytest.mark.parametrize(
+    "arguments", [["trust", "list"], ["trust", "add", "0.pem"], ["trust", "delete-all"], ["device", "show"]]
+)
+def test_file_in_place_of_the_flash_is_17(
+    sipsua: Sipsua, files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = sipsua(*arguments, "--flash", files[1])
+    assert result.code == 17
+    assert result.told[0].endswith("Not a directory")
+
+
+def test_more_at_once_than_a_phone_holds_are_17_with_words_that_help(
+    sipsua: Sipsua, flash: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "bundle.pem").write_bytes(b"".join(root.pem for root in ROOTS))
+    result = sipsua("trust", "add", tmp_path / "bundle.pem", "--flash", flash)
+    assert result.code == 17
+    assert result.told[1] == "add only those that its servers need, each from a file of its own"
+
+
+def test_delete_all_where_there_is_nothing_makes_nothing(sipsua: Sipsua, flash: Path) -> None:
+    assert sipsua("trust", "delete-all", "--flash", flash).code == 0
+    assert not flash.exists()
+
+
+def test_factory_reset_of_what_is_no_flash_is_17_and_touches_nothing(sipsua: Sipsua, tmp_path: Path) -> None:
+    (tmp_path / ".new-thesis").write_text("x")
+    result = sipsua("factory-reset", "--flash", tmp_path)
+    assert result.code == 17
+    assert result.told[0] == f"{tmp_path} is no phone's flash: it holds other files"
+    assert [one.name for one in tmp_path.iterdir()] == [".new-thesis"]
