@@ -295,9 +295,7 @@ def register(
         raise
     except IdentityRefused as error:
         if cert is None and mac is None and flash is None:
-            error.fix = (
-                "give one that the server trusts with --cert FILE and --key FILE, or that of a phone with --mac MAC"
-            )
+            error.fix = "give a certificate that the server trusts with --cert FILE and --key FILE, or that of a phone with --mac MAC"
         raise
 
 

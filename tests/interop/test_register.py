@@ -416,7 +416,7 @@ def test_demanded_client_certificate_is_given_or_the_phone_says_what_is_missing(
     lock = {"1.2": "refused", "1.3": "open"}[version]
     what, fix = failed(none, 12, "handshake_failed", lock)
     assert {"1.2": "handshake_failure (40)", "1.3": "certificate_required (116)"}[version] in what
-    assert "give the account a certificate" in fix
+    assert "give a certificate that the server trusts" in fix
     what, fix = failed(wrong, 12, "handshake_failed", lock)
     assert "unknown_ca (48)" in what
     assert "CN=phone-2" in what
@@ -463,7 +463,7 @@ def test_phones_of_the_emulated_manufacturer_are_known_by_their_mac_and_others_a
     lock = {"1.2": "refused", "1.3": "open"}[version]
     what, fix = failed(none, 12, "handshake_failed", lock)
     assert "certificate" in what
-    assert "give the account a certificate" in fix
+    assert "give a certificate that the server trusts" in fix
     for phone in (foreign, namesake):
         what, fix = failed(phone, 12, "handshake_failed", lock)
         assert "unknown_ca (48)" in what
