@@ -189,6 +189,10 @@ def register(
                 "--revocation hard without --crl and --staple: nobody is asked",
                 fix="give --crl FILE, or --staple, or both",
             )
+        if resume and not keep:
+            raise UsageError(
+                "--resume without --keep: there is no second handshake", fix="say with --keep SECONDS how long to stay"
+            )
         if listen is not None and not keep:
             raise UsageError(
                 "--listen without --keep", fix="say with --keep SECONDS how long the phone is to be there for calls"

@@ -257,3 +257,12 @@ def test_hard_revocation_that_asks_nobody_is_2(sipsua: Sipsua) -> None:
     result = sipsua("register", "sips:1000@127.0.0.1:9", "--revocation", "hard")
     assert result.code == 2
     assert "--crl" in result.told[1]
+
+
+def test_resuming_without_staying_is_a_usage_error(sipsua: Sipsua) -> None:
+    result = sipsua("register", "sips:1000@127.0.0.1:9", "--resume")
+    assert result.code == 2
+    assert result.told == (
+        "--resume without --keep: there is no second handshake",
+        "say with --keep SECONDS how long to stay",
+    )
