@@ -71,7 +71,7 @@ class Verification:
         self._refused: tuple[int, int] | None = None
         self._defect = ""
         self._depth = -1
-        self._top: X509 | None = None
+        self._top: AnyCertificate | None = None
         self._legacy: Path | None = None
         self._response: bytes | None = None
         self._answered = True  # by the staple, where one was asked for
@@ -79,7 +79,7 @@ class Verification:
         self._unanswered: frozenset[int] = frozenset()
         self._doubted: frozenset[int] = frozenset()
 
-    def callback(self, connection: object, x509: X509, errno: int, depth: int, ok: int) -> bool:
+    def callback(self, connection: object, certificate: AnyCertificate, errno: int, depth: int, ok: int) -> bool:
         """Answer OpenSSL's question about one certificate. Never raises: what breaks here is a refusal.
 
         The name is compared the first time that OpenSSL says yes to the leaf, be it before or after the rest of the chain.
@@ -89,15 +89,15 @@ class Verification:
                 return True
             if not ok or self._refused is not None:
                 if self._refused is None:
-                    if self.policy.crls is not None and self._tolerates(connection, x509, errno, depth):
+                    if self.policy.crls is not None and self._tolerates(connection, certificate, errno, depth):
                         return True
                     self._refused = errno, depth
                 return False
             if depth > self._depth:
                 # OpenSSL says its yes from the anchor down.
-                self._depth, self._top = depth, x509
+                self._depth, self._top = depth, certificate
             if depth == 0 and not self._named:
-                if check_name(self.policy.names, dump_certificate(FILETYPE_ASN1, x509), self.reference) is not None:
+                if check_name(self.policy.names, _der(certificate), self.reference) is not None:
                     self._refused = HOSTNAME_MISMATCH, 0
                     return False
                 if self.policy.legacy_path and not self._follows_old_path(connection):
@@ -173,7 +173,7 @@ class Verification:
     def _now(self) -> datetime:
         return self._at or datetime.now(UTC)
 
-    def _tolerates(self, connection: object, x509: X509, errno: int, depth: int) -> bool:
+    def _tolerates(self, connection: object, certificate: AnyCertificate, errno: int, depth: int) -> bool:
         """Whether a certificate on which no CRL gives an answer may pass for now."""
         if errno == CERT_REVOKED:
             # OpenSSL goes on with a CRL that does not count, and finds in it what nobody can vouch for.
@@ -183,7 +183,7 @@ class Verification:
         if errno in NOT_BELIEVED:
             self._doubted |= {depth}
         anchors = self.policy.anchors
-        if anchors.anchor(_der(x509)) is not None:
+        if anchors.anchor(_der(certificate)) is not None:
             return True
         self._unanswered |= {depth}
         if self.policy.revocation is Revocation.SOFT or (depth == 0 and self.policy.staple):

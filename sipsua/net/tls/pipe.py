@@ -13,12 +13,12 @@ from typing import Any, Final
 from cryptography import x509
 from cryptography.hazmat.bindings.openssl.binding import Binding
 from OpenSSL import SSL
-from OpenSSL.crypto import FILETYPE_ASN1, X509, dump_certificate
+from OpenSSL.crypto import FILETYPE_ASN1, dump_certificate
 
 from sipsua.errors import Defect, FlowLost, HandshakeFailed, Misuse, SipsuaError
 from sipsua.net.faults import NO_CERTIFICATE, alert_in, cut_off, flow_fault, handshake_fault, not_tls
 from sipsua.net.tls.context import client_context
-from sipsua.net.tls.watch import Steps, Watch, note
+from sipsua.net.tls.watch import Steps, Watch, ders, note
 from sipsua.trust.certificate import describe
 from sipsua.trust.names import parse_reference
 from sipsua.trust.openssl import client_refusal
@@ -250,7 +250,7 @@ class TlsPipe:
     @property
     def chain(self) -> tuple[bytes, ...]:
         """At a client: the certificates as the server sent them, DER, leaf first; also after a refusal."""
-        return tuple(dump_certificate(FILETYPE_ASN1, one) for one in self._sent())
+        return tuple(self._sent())
 
     @property
     def shown(self) -> Certificate | None:
@@ -307,9 +307,9 @@ class TlsPipe:
             return error
         return SSL.Error([])
 
-    def _sent(self) -> list[X509]:
-        """The certificates as the peer sent them, leaf first; also after a refusal."""
-        return self._connection.get_peer_cert_chain() or []
+    def _sent(self) -> list[bytes]:
+        """The certificates as the peer sent them, DER, leaf first; also after a refusal."""
+        return ders(_lib.SSL_get_peer_cert_chain(self._connection._ssl))
 
     def _fail(self, error: SipsuaError) -> SipsuaError:
         """Keep the error for all further calls, and OpenSSL's last words for `outgoing`."""
