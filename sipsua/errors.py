@@ -36,10 +36,12 @@ class SipsuaError(Exception):
     alert: int | None = None
     """TLS alert number (RFC 8446 section 6) that answers this error on the wire, if any."""
 
-    def __init__(self, what: str, *, fix: str = "") -> None:
+    def __init__(self, what: str, *, fix: str = "", kind: str = "") -> None:
         super().__init__(what)
         self.what = what
         self.fix = fix
+        self.kind = kind
+        """What it was in a few words, without the names and numbers of the case: errors that are alike have the same."""
 
     def __str__(self) -> str:
         return f"{self.what} ({self.fix})" if self.fix else self.what
@@ -76,7 +78,7 @@ class Refused(SipsuaError):
     """The server answered with a final status that is no success."""
 
     def __init__(self, what: str, *, status: int, reason: str = "", fix: str = "") -> None:
-        super().__init__(what, fix=fix)
+        super().__init__(what, fix=fix, kind=f"status {status}")
         self.status = status
         self.reason = reason
 
@@ -102,8 +104,8 @@ class Unreachable(Lost):
 class HandshakeFailed(Lost):
     """TCP stood, but TLS could not be negotiated."""
 
-    def __init__(self, what: str, *, alert: int | None = None, fix: str = "") -> None:
-        super().__init__(what, fix=fix)
+    def __init__(self, what: str, *, alert: int | None = None, fix: str = "", kind: str = "") -> None:
+        super().__init__(what, fix=fix, kind=kind)
         self.alert = alert
 
 

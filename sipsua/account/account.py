@@ -102,6 +102,10 @@ class Account:
         self.wants_flow = False
         self.registration.withdraw(now)
 
+    def refresh(self, now: float) -> bool:
+        """Renew the binding now, before its time. Returns whether that has begun: not where none stands, or it is being renewed."""
+        return self.registration.refresh(now)
+
     # The door
 
     @property
@@ -242,6 +246,7 @@ class Account:
             error = NoAnswer(
                 f"{self.target} gave no final answer to {transaction.method} within {64 * T1:g} s (Timer F)",
                 fix="see whether the server handles requests at all on this port, and look at its log",
+                kind=f"to {transaction.method}",
             )
             self.registration.step(Input.NO_ANSWER, now, error)
         self.registration.handle_timer(now)
@@ -265,10 +270,10 @@ class Account:
         self.wants_flow = True
         self.drop_flow("the registrar lies elsewhere")
 
-    def drop_flow(self, reason: str, fix: str = "") -> None:
+    def drop_flow(self, reason: str, fix: str = "", kind: str = "") -> None:
         """The flow is of no use any more."""
         if self._flow_target is not None and self._closing is None:
-            self._closing = FlowLost(reason, fix=fix)
+            self._closing = FlowLost(reason, fix=fix, kind=kind)
 
     def send_request(self, branch: str, method: str, data: bytes, now: float) -> None:
         """Send a request and begin its transaction."""
@@ -288,7 +293,9 @@ class Account:
                 status = self._reception.reject(request, failure, self.config.persona.tag.make(self.dice))
                 self.emit(RequestAnswered(request.method, status))
             self.emit(MessageDropped(failure.what))
-            self.drop_flow(failure.what, failure.fix or "look at the server's log: it sent what is no whole message")
+            fix = failure.fix or "look at the server's log: it sent what is no whole message"
+            self.drop_flow(failure.what, fix, "not SIP")
         else:
-            self.drop_flow(str(failure), "look at the server's log, and at what lies between: the flow is dead")
+            reason = str(failure)
+            self.drop_flow(reason, "look at the server's log, and at what lies between: the flow is dead", reason)
         self._stream = None

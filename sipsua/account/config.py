@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from ipaddress import ip_address
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -114,6 +115,8 @@ class AccountConfig:
     server: str | None = None
     """`HOST[:PORT]` of an outbound proxy (or of the registrar, where the domain does not resolve to it). Its name is then the one
     that the certificate must bear."""
+    source: str | None = None
+    """Local IP address to connect from; None leaves it to the system."""
     expires: int = 3600
     """Seconds that are asked for."""
     persona: Persona = GENERIC
@@ -159,6 +162,10 @@ class AccountConfig:
                 f"keep-alives after {self.keep_alive[0]} s to {self.keep_alive[1]} s",
                 fix="give the shorter time first, and more than 0 s; None sends none",
             )
+        if self.source is not None and not _is_address(self.source):
+            raise BadConfiguration(
+                f"{self.source!r} is no IP address to connect from", fix="write it as 192.0.2.1 or 2001:db8::1"
+            )
         if self.line < 0:
             raise BadConfiguration(f"line {self.line}", fix="count the accounts of a phone from 0")
         for name, value in (
@@ -184,6 +191,14 @@ class AccountConfig:
                 f"{without_password(self.uri)!r} is no SIP address: {error.what}",
                 fix="write sips:user@host" if rest.isascii() else _IDN,
             ) from None
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")

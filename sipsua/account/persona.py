@@ -97,7 +97,8 @@ class Persona:
     backoff: Backoff = Backoff(30.0, 1800.0)
     """RFC 5626 section 4.5 with its default base and maximum."""
     gives_up: bool = True
-    """A refusal that another try cannot mend (credentials, 403, 404 ...) ends the registration; else it is tried again for ever."""
+    """A refusal that another try cannot mend (credentials, 403, 404 ...) ends a registration that never stood; else it is tried again
+    for ever."""
 
     def __post_init__(self) -> None:
         if unknown := set(self.register_fields) - _REGISTER_FIELDS:

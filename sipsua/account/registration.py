@@ -125,7 +125,7 @@ TABLE: Mapping[tuple[State, Input], tuple[State, Action]] = {
     (State.REFRESHING, Input.ACCEPTED): (State.REGISTERED, Action.HOLD),
     (State.REFRESHING, Input.AGAIN): (State.REFRESHING, Action.SEND),
     (State.REFRESHING, Input.ELSEWHERE): (State.CONNECTING, Action.CONNECT),
-    (State.REFRESHING, Input.REFUSED): (State.FAILED, Action.GIVE_UP),
+    (State.REFRESHING, Input.REFUSED): (State.WAITING, Action.WAIT),
     (State.REFRESHING, Input.UNAVAILABLE): (State.WAITING, Action.WAIT),
     (State.REFRESHING, Input.NO_ANSWER): (State.WAITING, Action.DROP),
     (State.WAITING, Input.WANTED): (State.CONNECTING, Action.CONNECT),
@@ -156,7 +156,6 @@ TABLE: Mapping[tuple[State, Input], tuple[State, Action]] = {
     (State.UNREGISTERING, Input.NO_ANSWER): (State.UNREGISTERED, Action.DONE),
     (State.FAILED, Input.WANTED): (State.CONNECTING, Action.CONNECT),
     (State.FAILED, Input.UNWANTED): (State.UNREGISTERED, Action.STOP),
-    (State.FAILED, Input.WITHDRAWN): (State.UNREGISTERING, Action.REMOVE),
     (State.FAILED, Input.FLOW_OPENED): (State.FAILED, Action.NONE),
     (State.FAILED, Input.FLOW_FAILED): (State.FAILED, Action.NONE),
     (State.FAILED, Input.FLOW_REFUSED): (State.FAILED, Action.NONE),
@@ -279,7 +278,8 @@ class Registration:
         except KeyError:
             expected = ", ".join(known for state, known in TABLE if state is self.state)
             raise Defect(f"{given} in registration state {self.state}: expected {expected}") from None
-        if action is Action.GIVE_UP and not self._account.config.persona.gives_up:
+        if action is Action.GIVE_UP and (self._bound or not self._account.config.persona.gives_up):
+            # Where a binding has stood, configuration and password were right: a server that restarts may know nobody for a while.
             state, action = State.WAITING, Action.WAIT
         self.state = state
         self._error = error
@@ -287,8 +287,15 @@ class Registration:
 
     def withdraw(self, now: float) -> None:
         """No binding is wanted any more."""
-        failed = self.state in (State.WAITING, State.FAILED)
-        self.step(Input.WITHDRAWN if failed and self._removable(now) else Input.UNWANTED, now)
+        waits = self.state is State.WAITING
+        self.step(Input.WITHDRAWN if waits and self._removable(now) else Input.UNWANTED, now)
+
+    def refresh(self, now: float) -> bool:
+        """Renew the binding before its time, where one stands and nothing is under way; returns whether it does."""
+        if self.state is not State.REGISTERED:
+            return False
+        self.step(Input.TIMER, now)
+        return True
 
     def flow_ready(self, host: str, port: int) -> None:
         """A flow stands: our own address on it goes into Via and Contact."""

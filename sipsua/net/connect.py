@@ -17,7 +17,7 @@ from functools import partial
 from sipsua.account.config import Limits, Target
 from sipsua.account.persona import Dice
 from sipsua.errors import SipsuaError, Unreachable
-from sipsua.net.flow import Flow, Rider, Tap
+from sipsua.net.flow import Flow, Rider, Tap, Traffic
 from sipsua.net.resolve import resolve
 from sipsua.net.sessions import Sessions
 from sipsua.net.tls import Context, Steps, TlsPipe, client_context
@@ -67,6 +67,10 @@ class Connector:
         Both give secrets away."""
         self.loop = asyncio.get_running_loop()
         self.dice: Dice = dice or SystemDice()
+        self.opening = 0
+        """Flows that are being opened, with those that wait for their turn."""
+        self.traffic = Traffic()
+        """What went over all flows so far."""
         self._pace = asyncio.Semaphore(in_flight)
         self._tap = tap
         self._keylog = keylog
@@ -83,21 +87,38 @@ class Connector:
         steps: Steps | None = None,
         *,
         addresses: list[str] | None = None,
+        source: str | None = None,
     ) -> Flow:
         """Open a flow for a rider, and wait until its handshake has ended; the rider is told how.
 
         Raises `Unreachable` where no TCP connection came about. `steps` sees the handshake's messages. `addresses` are tried in place
-        of those that the target's name has.
+        of those that the target's name has. `source` is the local address to connect from.
         """
+        self.opening += 1
+        try:
+            return await self._open(rider, target, policy, limits, steps, addresses, source)
+        finally:
+            self.opening -= 1
+
+    async def _open(
+        self,
+        rider: Rider,
+        target: Target,
+        policy: Policy,
+        limits: Limits,
+        steps: Steps | None,
+        addresses: list[str] | None,
+        source: str | None,
+    ) -> Flow:
         async with self._pace:
             begin = self.loop.time()
             addresses = addresses or await resolve(target.host, timeout=limits.resolve)
             resolved = self.loop.time()
-            sock = await self._race(addresses, target, limits)
+            sock = await self._race(addresses, target, limits, source)
             connected = self.loop.time()
             session = self._sessions.take(target, policy, datetime.now(UTC)) if policy.resume else None
             pipe = TlsPipe.client(policy, target.host, context=self._context(policy), steps=steps, session=session)
-            flow = Flow(self.loop, pipe, rider, target, limits, self._tap, self._buffer)
+            flow = Flow(self.loop, pipe, rider, target, limits, self._tap, self._buffer, self.traffic)
             if policy.resume:
                 flow.keep_session = partial(self._sessions.put, target, policy)
             flow.timings_ms["dns"] = (resolved - begin) * 1000
@@ -110,17 +131,17 @@ class Connector:
                 raise
             return flow
 
-    async def _race(self, addresses: list[str], target: Target, limits: Limits) -> socket.socket:
+    async def _race(self, addresses: list[str], target: Target, limits: Limits, source: str | None) -> socket.socket:
         """The socket of the first address that answers."""
         if len(addresses) == 1:
-            return await self._connect(addresses[0], target, limits)
+            return await self._connect(addresses[0], target, limits, source)
         waiting = list(addresses)
         attempts: set[asyncio.Task[socket.socket]] = set()
-        failures: list[str] = []
+        failures: list[SipsuaError] = []
         try:
             while waiting or attempts:
                 if waiting:
-                    attempts.add(self.loop.create_task(self._connect(waiting.pop(0), target, limits)))
+                    attempts.add(self.loop.create_task(self._connect(waiting.pop(0), target, limits, source)))
                 done, attempts = await asyncio.wait(
                     attempts, timeout=ATTEMPT_DELAY if waiting else None, return_when=asyncio.FIRST_COMPLETED
                 )
@@ -130,7 +151,7 @@ class Connector:
                     if error is None:
                         winners.append(attempt.result())
                     elif isinstance(error, SipsuaError):
-                        failures.append(error.what)
+                        failures.append(error)
                     else:
                         raise error
                 for late in winners[1:]:
@@ -143,19 +164,24 @@ class Connector:
             for result in await asyncio.gather(*attempts, return_exceptions=True):
                 if isinstance(result, socket.socket):
                     result.close()
-        raise Unreachable("; ".join(failures), fix=_FIX)
+        what = "; ".join(failure.what for failure in failures)
+        raise Unreachable(what, fix=_FIX, kind=failures[-1].kind)
 
-    async def _connect(self, address: str, target: Target, limits: Limits) -> socket.socket:
+    async def _connect(self, address: str, target: Target, limits: Limits, source: str | None) -> socket.socket:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         where = Target(address, target.port)
         try:
             sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         except OSError as error:
             raise Unreachable(
-                f"no socket for {where}: {_reason(error)}", fix="raise the limit of open files (ulimit -n)"
+                f"no socket for {where}: {_reason(error)}",
+                fix="raise the limit of open files (ulimit -n)",
+                kind=_reason(error),
             ) from None
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if source is not None:
+                _bind(sock, source)
             async with asyncio.timeout(limits.connect):
                 await self.loop.sock_connect(sock, (address, target.port))
         except TimeoutError:
@@ -163,10 +189,12 @@ class Connector:
             raise Unreachable(
                 f"no TCP connection to {where} within {limits.connect:g} s",
                 fix="check address and port, and whether a firewall drops the packets",
+                kind="TCP time-out",
             ) from None
         except OSError as error:
             sock.close()
-            raise Unreachable(f"no TCP connection to {where}: {_reason(error)}", fix=_FIX) from None
+            reason = _reason(error)
+            raise Unreachable(f"no TCP connection to {where}: {reason}", fix=_FIX, kind=reason) from None
         except BaseException:
             sock.close()
             raise
@@ -181,9 +209,26 @@ class Connector:
         return self._contexts[policy]
 
 
+def _bind(sock: socket.socket, source: str) -> None:
+    """Fix our own address and leave the port to `connect`, which may then use one again that leads elsewhere. Raises Unreachable."""
+    try:
+        sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
+        sock.bind((source, 0))
+    except OSError as error:
+        reason = _reason(error)
+        raise Unreachable(
+            f"cannot connect from {source}: {reason}",
+            fix="give an address that this machine has, of the same family as the server's",
+            kind=f"source address: {reason}",
+        ) from None
+
+
 def _reason(error: OSError) -> str:
     """The system's own words: asyncio puts others in their place."""
     return os.strerror(error.errno) if error.errno else str(error)
 
+
+_IP_BIND_ADDRESS_NO_PORT = getattr(socket, "IP_BIND_ADDRESS_NO_PORT", 24)
+"""Python names it from 3.12 on."""
 
 _FIX = "check address and port (SIP over TLS has 5061), and that the server listens there"

@@ -28,16 +28,23 @@ def handshake_fault(peer: str, policy: Policy | None, reason: str, *, shown: boo
     alert = alert_in(reason)
     if alert is None:
         what, fix = _REASONS.get(reason, ("failed: {reason}", _ITS_LOG))
-        return HandshakeFailed(f"TLS handshake with {peer} {what.format(versions=versions, reason=reason)}", fix=fix)
+        return HandshakeFailed(
+            f"TLS handshake with {peer} {what.format(versions=versions, reason=reason)}", fix=fix, kind=reason
+        )
+    kind = f"alert {ALERT_NAMES[alert]}"
     what = f"{peer} ended the TLS handshake with the alert {ALERT_NAMES[alert]} ({alert})"
     if policy is None:
-        return HandshakeFailed(what, fix="look at the client's log: it says what it does not like in this server")
+        return HandshakeFailed(
+            what, fix="look at the client's log: it says what it does not like in this server", kind=kind
+        )
     if alert == 40 and shown and policy.identity is None:
         # In TLS 1.2 handshake_failure is the answer to a client without a certificate (RFC 5246 section 7.4.6).
-        return IdentityRefused(f"{what} after showing its certificate: it seems to demand one of ours", fix=_SHOW_ONE)
+        return IdentityRefused(
+            f"{what} after showing its certificate: it seems to demand one of ours", fix=_SHOW_ONE, kind=kind
+        )
     if alert in _ABOUT_OUR_CERTIFICATE:
-        return _identity_refused(what, policy)
-    return HandshakeFailed(what, fix=_ALERT_FIXES.get(alert, _ITS_LOG).format(versions=versions, peer=peer))
+        return _identity_refused(what, policy, kind)
+    return HandshakeFailed(what, fix=_ALERT_FIXES.get(alert, _ITS_LOG).format(versions=versions, peer=peer), kind=kind)
 
 
 def flow_fault(peer: str, policy: Policy | None, reason: str) -> FlowLost:
@@ -47,22 +54,28 @@ def flow_fault(peer: str, policy: Policy | None, reason: str) -> FlowLost:
         return FlowLost(
             f"what {peer} sent is no TLS record of this connection: {reason}",
             fix="something on the way changes the bytes, or the peer's TLS is broken; connect again",
+            kind=reason,
         )
+    kind = f"alert {ALERT_NAMES[alert]}"
     what = f"{peer} broke the TLS connection with the alert {ALERT_NAMES[alert]} ({alert})"
     if policy is not None and alert in _ABOUT_OUR_CERTIFICATE:
-        return _identity_refused(what, policy)
-    return FlowLost(what, fix=f"{_ITS_LOG}; connect again")
+        return _identity_refused(what, policy, kind)
+    return FlowLost(what, fix=f"{_ITS_LOG}; connect again", kind=kind)
 
 
 def not_tls(peer: str, policy: Policy | None, data: bytes) -> HandshakeFailed:
     """The first octet that the peer sent is no content type of TLS (RFC 8446 section 5.1)."""
-    kind = "SIP" if b"SIP/2.0" in data else "HTTP" if b"HTTP/" in data else "something else"
+    spoken = "SIP" if b"SIP/2.0" in data else "HTTP" if b"HTTP/" in data else "something else"
+    kind = f"not TLS but {spoken}"
     seen = data[:40].partition(b"\r\n")[0].decode("ascii", "backslashreplace")
     if policy is None:
-        return HandshakeFailed(f"{peer} does not speak TLS but {kind}: {seen!r}", fix="set its transport to TLS")
+        return HandshakeFailed(
+            f"{peer} does not speak TLS but {spoken}: {seen!r}", fix="set its transport to TLS", kind=kind
+        )
     return HandshakeFailed(
-        f"{peer} does not speak TLS on this port but {kind}: {seen!r}",
+        f"{peer} does not speak TLS on this port but {spoken}: {seen!r}",
         fix="is it the plain-text SIP port 5060? SIP over TLS has 5061",
+        kind=kind,
     )
 
 
@@ -72,25 +85,29 @@ def cut_off(peer: str, *, heard: bool, established: bool) -> HandshakeFailed | F
         return FlowLost(
             f"{peer} closed the connection without a word in TLS (no close_notify)",
             fix="connect again; where it happens often, look at its log and its limits",
+            kind="closed without close_notify",
         )
     if heard:
         return HandshakeFailed(
             f"{peer} closed the connection in the middle of the TLS handshake, without an alert",
             fix="look at its log: some servers refuse a certificate or a version without saying so",
+            kind="closed in the middle",
         )
     return HandshakeFailed(
         f"{peer} closed the connection instead of beginning a TLS handshake",
         fix="check that this is its TLS port (5061 for SIP), and that it is not out of connections",
+        kind="closed at once",
     )
 
 
-def _identity_refused(what: str, policy: Policy) -> IdentityRefused:
+def _identity_refused(what: str, policy: Policy, kind: str) -> IdentityRefused:
     """The server's refusal of our certificate, or of our having none, with what to do about it."""
     if policy.identity is None:
-        return IdentityRefused(f"{what}: it demands a certificate of ours", fix=_SHOW_ONE)
+        return IdentityRefused(f"{what}: it demands a certificate of ours", fix=_SHOW_ONE, kind=kind)
     return IdentityRefused(
         f"{what}: it refused our certificate {policy.identity.subject}",
         fix="have the server trust its issuer, and look at its validity, its purpose and the intermediates in our file",
+        kind=kind,
     )
 
 

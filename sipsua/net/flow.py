@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Protocol, cast
@@ -22,6 +23,14 @@ from sipsua.net.tls import Session, TlsPipe
 
 MAX_UNREAD = 256 * 1024
 """Bytes that may wait for the server to read them: more than a thousand answers. A server that lets more pile up is given up."""
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What went over the flows of a connector: octets of TLS, with those of handshakes."""
+
+    sent: int = 0
+    received: int = 0
 
 
 class Direction(StrEnum):
@@ -79,6 +88,7 @@ class Flow(asyncio.BufferedProtocol):
         "_rider",
         "_stage",
         "_tap",
+        "_traffic",
         "_transport",
         "closed",
         "finished",
@@ -96,6 +106,7 @@ class Flow(asyncio.BufferedProtocol):
         limits: Limits,
         tap: Tap | None,
         buffer: memoryview,
+        traffic: Traffic,
     ) -> None:
         self._loop = loop
         self._pipe = pipe
@@ -103,6 +114,7 @@ class Flow(asyncio.BufferedProtocol):
         self._limits = limits
         self._tap = tap
         self._buffer = buffer
+        self._traffic = traffic
         self._stage = _Stage.CONNECTED
         self._began = 0.0
         self._transport: asyncio.Transport | None = None
@@ -184,6 +196,7 @@ class Flow(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         pipe = self._pipe
+        self._traffic.received += nbytes
         try:
             plaintext = pipe.receive(bytes(self._buffer[:nbytes]))
         except SipsuaError as error:
@@ -206,7 +219,8 @@ class Flow(asyncio.BufferedProtocol):
         elif pipe.closed_by_peer:
             pipe.close()  # the answer to a close_notify is ours (RFC 5246 section 7.2.1; RFC 8446 section 6.1 wants one, too)
             self._flush()
-            self._end(FlowLost(f"{self.target} closed the flow", fix="see its log; a server closes what it finds idle"))
+            fix = "see its log; a server closes what it finds idle"
+            self._end(FlowLost(f"{self.target} closed the flow", fix=fix, kind="closed"))
         elif self._stage is _Stage.OPEN:
             # TLS answers by itself now and then (a key update): what it wants to say goes out even where the rider is silent.
             self._flush()
@@ -217,7 +231,7 @@ class Flow(asyncio.BufferedProtocol):
 
     def eof_received(self) -> None:
         error = self._pipe.end()
-        self._end(error or FlowLost(f"{self.target} closed the flow"))
+        self._end(error or FlowLost(f"{self.target} closed the flow", kind="closed"))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
@@ -227,10 +241,11 @@ class Flow(asyncio.BufferedProtocol):
                 HandshakeFailed(
                     f"{self.target} {what} in the middle of the TLS handshake",
                     fix="check that this is its TLS port, and look at its log",
+                    kind=what,
                 )
             )
         else:
-            self._end(FlowLost(f"{self.target} {what}", fix="look at its log, and at what lies between"))
+            self._end(FlowLost(f"{self.target} {what}", fix="look at its log, and at what lies between", kind=what))
         self._stage = _Stage.GONE
         if self.closed is not None and not self.closed.done():
             self.closed.set_result(None)
@@ -279,7 +294,9 @@ class Flow(asyncio.BufferedProtocol):
         if stage is _Stage.CONNECTED:
             self._rider.flow_failed(self, error)
         elif stage is _Stage.OPEN:
-            self._rider.flow_lost(error if isinstance(error, FlowLost) else FlowLost(error.what, fix=error.fix))
+            self._rider.flow_lost(
+                error if isinstance(error, FlowLost) else FlowLost(error.what, fix=error.fix, kind=error.kind)
+            )
 
     def _keep(self) -> None:
         """Keep the session for a flow to come; but not that of a pipe which broke, whose keys may be known to whoever broke it."""
@@ -292,6 +309,7 @@ class Flow(asyncio.BufferedProtocol):
         error = FlowLost(
             f"{self.target} does not read what it is sent: {MAX_UNREAD // 1024} KiB wait",
             fix="look at the server: it hangs, or asks faster than it listens",
+            kind="does not read",
         )
         self._end(error, at_once=True)
 
@@ -299,6 +317,7 @@ class Flow(asyncio.BufferedProtocol):
         error = HandshakeFailed(
             f"{self.target} did not finish the TLS handshake within {self._limits.handshake:g} s",
             fix="check that this is its TLS port; a server that is silent here waits for something else than TLS",
+            kind="time-out",
         )
         self._end(error, at_once=True)
 
@@ -310,4 +329,5 @@ class Flow(asyncio.BufferedProtocol):
     def _flush(self) -> None:
         data = self._pipe.outgoing()
         if data and self._transport is not None:
+            self._traffic.sent += len(data)
             self._transport.write(data)

@@ -80,6 +80,27 @@ class Line:
         self.account.unregister(self._connector.loop.time())
         self.pump()
 
+    def refresh(self) -> bool:
+        """Renew the binding now; returns whether that has begun."""
+        begun = self.account.refresh(self._connector.loop.time())
+        self.pump()
+        return begun
+
+    def cut(self, *, reset: bool) -> bool:
+        """Break the flow as an accident does, for all that share it: without a word (`reset`), or with close_notify. The account does
+        what it does after any loss. Returns whether there was one."""
+        if self._shared is not None:
+            return self._shared.cut(reset=reset)
+        flow = self._flow
+        if flow is None:
+            return False
+        if reset:
+            flow.abort()
+        else:
+            flow.close()
+        self.flow_lost(FlowLost("we cut the flow", kind="cut"))
+        return True
+
     async def close(self) -> None:
         """Leave the wire: orderly, within the account's limit, and with nothing left behind. The last events tell of it.
 
@@ -169,7 +190,7 @@ class Line:
         if config.connection is Connection.OWN:
             self._opening = self._connector.loop.create_task(self._open())
         else:
-            self._shared = SharedFlow.of(self._connector, account.target, config.policy, config.limits)
+            self._shared = SharedFlow.of(self._connector, account.target, config.policy, config.limits, config.source)
             self._shared.join(self, self._stepped if self._steps else None)
 
     def _drop(self, reason: str) -> None:
@@ -191,7 +212,12 @@ class Line:
         config = self.account.config
         try:
             await self._connector.open(
-                self, self.account.target, config.policy, config.limits, self._stepped if self._steps else None
+                self,
+                self.account.target,
+                config.policy,
+                config.limits,
+                self._stepped if self._steps else None,
+                source=config.source,
             )
         except SipsuaError as error:
             self._opening = None

@@ -28,7 +28,7 @@ from sipsua.account.roster import Roster
 from sipsua.errors import BadConfiguration, FlowLost, HandshakeFailed, Misuse, SipsuaError
 from sipsua.events import Event, InboundClosed, InboundFailed, InboundOpened, InboundRefused, Negotiated
 from sipsua.net.connect import READ_SIZE, SystemDice
-from sipsua.net.flow import Flow, Tap
+from sipsua.net.flow import Flow, Tap, Traffic
 from sipsua.net.tls import TlsPipe, server_context
 from sipsua.trust.identity import Identity
 from sipsua.trust.policy import TlsVersion
@@ -111,6 +111,7 @@ class Listener:
         self._context = server_context(identity, client_anchors=client_anchors, minimum=minimum, maximum=maximum)
         self._flow_limits = Limits(handshake=self.limits.handshake, close=self.limits.close)
         self._buffer = memoryview(bytearray(READ_SIZE))
+        self._traffic = Traffic()
         self._callees: dict[Account, Callee] = {}
         self._visitors: dict[InboundFlow, Visitor] = {}
         self._by_source: Counter[str] = Counter()
@@ -227,7 +228,7 @@ class Listener:
             return
         visitor = Visitor(self, str(peer))
         pipe = TlsPipe.server(self._context)
-        flow = InboundFlow(self.loop, pipe, visitor, peer, self._flow_limits, self._tap, self._buffer)
+        flow = InboundFlow(self.loop, pipe, visitor, peer, self._flow_limits, self._tap, self._buffer, self._traffic)
         flow.forget = self._forget
         visitor.flow = flow
         self._visitors[flow] = visitor

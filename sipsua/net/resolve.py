@@ -106,6 +106,7 @@ async def resolve(
         raise Unreachable(
             f"{host!r} is neither a host name nor an IP address",
             fix="correct its dots and letters" if host.isascii() else "write an internationalized name as xn--…",
+            kind="no host name",
         )
     if name == "localhost" or name.endswith(".localhost"):
         # What is under test on one's own machine seldom listens on ::1.
@@ -120,6 +121,7 @@ async def resolve(
         raise Unreachable(
             f"cannot look up {host}: no DNS server is configured",
             fix="name one in /etc/resolv.conf, or give the server by its address",
+            kind="no DNS server",
         )
     return eyeballs(await _lookup(name, resolver, timeout))
 
@@ -198,22 +200,28 @@ def _failure(name: str, error: BaseException, lifetime: float) -> tuple[int, Exc
             return 0, Unreachable(
                 f"{name} exists in DNS but has no address (neither A nor AAAA)",
                 fix="give the server's host name, or its address as outbound proxy",
+                kind="no address in DNS",
             )
         case dns.resolver.NXDOMAIN():
             return 1, Unreachable(
-                f"DNS knows no host {name} (NXDOMAIN)", fix="check the spelling, or add the name to DNS or /etc/hosts"
+                f"DNS knows no host {name} (NXDOMAIN)",
+                fix="check the spelling, or add the name to DNS or /etc/hosts",
+                kind="NXDOMAIN",
             )
         case dns.resolver.NoNameservers():
             why = str(error).rpartition(": ")[2] or "no server to ask"
             return 3, Unreachable(
-                f"DNS cannot answer for {name}: {why}", fix="look at the DNS server, or give the server by its address"
+                f"DNS cannot answer for {name}: {why}",
+                fix="look at the DNS server, or give the server by its address",
+                kind="DNS failure",
             )
         case dns.exception.Timeout():
             return 4, Unreachable(
                 f"no DNS server answered for {name} within {lifetime:g} s",
                 fix="check the DNS servers in /etc/resolv.conf and the way to them",
+                kind="DNS time-out",
             )
         case dns.exception.DNSException() | OSError():
-            return 2, Unreachable(f"DNS failed for {name}: {error}", fix="look at the DNS server")
+            return 2, Unreachable(f"DNS failed for {name}: {error}", fix="look at the DNS server", kind="DNS failure")
         case _:
             return 5, error if isinstance(error, Exception) else RuntimeError(str(error))

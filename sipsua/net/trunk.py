@@ -47,10 +47,10 @@ class Passenger(Protocol):
 class SharedFlow:
     """The lines that share one flow, from the first that joins to the end of the flow. The rider of that flow; used once."""
 
-    def __init__(self, connector: Connector, target: Target, policy: Policy, limits: Limits) -> None:
+    def __init__(self, connector: Connector, key: _Key) -> None:
         """Use `SharedFlow.of`."""
         self._connector = connector
-        self._key = (target, policy, limits)
+        self._key = key
         self._lines: dict[Account, Passenger] = {}
         self._opening: asyncio.Task[None] | None = None
         self._flow: Flow | None = None
@@ -59,12 +59,14 @@ class SharedFlow:
         self._timer: asyncio.TimerHandle | None = None
 
     @classmethod
-    def of(cls, connector: Connector, target: Target, policy: Policy, limits: Limits) -> SharedFlow:
-        """The one for all lines of a connector that want the same server, policy and limits."""
+    def of(
+        cls, connector: Connector, target: Target, policy: Policy, limits: Limits, source: str | None = None
+    ) -> SharedFlow:
+        """The one for all lines of a connector that want the same server, policy, limits and own address."""
         current = _current.setdefault(connector, {})
-        key = (target, policy, limits)
+        key = (target, policy, limits, source)
         if key not in current:
-            current[key] = cls(connector, target, policy, limits)
+            current[key] = cls(connector, key)
         return current[key]
 
     def join(self, line: Passenger, steps: Steps | None) -> None:
@@ -93,6 +95,18 @@ class SharedFlow:
         if flow is not None:
             flow.close()
         return flow
+
+    def cut(self, *, reset: bool) -> bool:
+        """Break the flow under all lines; returns whether there was one."""
+        flow = self._flow
+        if flow is None or self._negotiated is None:
+            return False
+        if reset:
+            flow.abort()
+        else:
+            flow.close()
+        self.flow_lost(FlowLost("we cut the flow", kind="cut"))
+        return True
 
     async def leave(self, line: Passenger) -> None:
         """Let a line go, and wait until what goes with it is closed."""
@@ -135,7 +149,8 @@ class SharedFlow:
 
     async def _connect(self, steps: Steps | None) -> None:
         try:
-            await self._connector.open(self, *self._key, steps)
+            target, policy, limits, source = self._key
+            await self._connector.open(self, target, policy, limits, steps, source=source)
         except SipsuaError as error:
             for line in self._end():
                 line.flow_unreachable(error)
@@ -181,4 +196,5 @@ class SharedFlow:
         return lines
 
 
-_current: WeakKeyDictionary[Connector, dict[tuple[Target, Policy, Limits], SharedFlow]] = WeakKeyDictionary()
+_Key = tuple[Target, Policy, Limits, str | None]
+_current: WeakKeyDictionary[Connector, dict[_Key, SharedFlow]] = WeakKeyDictionary()

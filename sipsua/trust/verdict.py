@@ -168,7 +168,8 @@ class CertificateRefused(Untrusted):
         what = f"certificate for {verdict.reference} refused"
         if first is not None:
             what += f": {first.code}: {first.evidence}"
-        super().__init__(what, fix=first.fix if first is not None else "")
+        kind = "+".join(dict.fromkeys(problem.code for problem in verdict.problems))
+        super().__init__(what, fix=first.fix if first is not None else "", kind=kind)
         self.verdict = verdict
         self.alert = alert
 

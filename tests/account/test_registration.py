@@ -112,11 +112,6 @@ def failed_without_flow(pair: AccountPair) -> None:
     pair.fail_flow(refused("pbx.example.com"))
 
 
-def failed_while_bound(pair: AccountPair) -> None:
-    to_refreshing(pair)
-    pair.answer(403)
-
-
 def leaving_while_bound(pair: AccountPair) -> None:
     to_refreshing(pair)
     pair.unregister()
@@ -155,7 +150,6 @@ REACH_OTHERWISE: dict[tuple[State, Input], Callable[[AccountPair], None]] = {
     (State.WAITING, Input.FLOW_FAILED): beginning_after(waiting_without_flow),
     (State.WAITING, Input.FLOW_REFUSED): beginning_after(waiting_without_flow),
     (State.FAILED, Input.WANTED): failed_without_flow,
-    (State.FAILED, Input.WITHDRAWN): failed_while_bound,
     # The refresh is refused, but the binding that it was to renew still stands.
     (State.LEAVING, Input.WITHDRAWN): leaving_while_bound,
     (State.FAILED, Input.FLOW_OPENED): beginning_after(failed_without_flow),
@@ -237,7 +231,7 @@ ROWS: list[tuple[State, Input, State, str]] = [
     (State.REFRESHING, Input.ACCEPTED, State.REGISTERED, "refreshed"),
     (State.REFRESHING, Input.AGAIN, State.REFRESHING, "REGISTER with credentials for 3600"),
     (State.REFRESHING, Input.ELSEWHERE, State.CONNECTING, "flow dropped, flow wanted"),
-    (State.REFRESHING, Input.REFUSED, State.FAILED, "failed for good"),
+    (State.REFRESHING, Input.REFUSED, State.WAITING, "failed for now"),
     (State.REFRESHING, Input.UNAVAILABLE, State.WAITING, "failed for now"),
     (State.REFRESHING, Input.NO_ANSWER, State.WAITING, "failed for now, flow dropped"),
     (State.WAITING, Input.WANTED, State.CONNECTING, "flow wanted"),
@@ -268,7 +262,6 @@ ROWS: list[tuple[State, Input, State, str]] = [
     (State.UNREGISTERING, Input.NO_ANSWER, State.UNREGISTERED, "unregistered with None"),
     (State.FAILED, Input.WANTED, State.CONNECTING, "flow wanted"),
     (State.FAILED, Input.UNWANTED, State.UNREGISTERED, "nothing"),
-    (State.FAILED, Input.WITHDRAWN, State.UNREGISTERING, "REGISTER without credentials for 0"),
     (State.FAILED, Input.FLOW_OPENED, State.FAILED, "nothing"),
     (State.FAILED, Input.FLOW_FAILED, State.FAILED, "nothing"),
     (State.FAILED, Input.FLOW_REFUSED, State.FAILED, "nothing"),

@@ -14,7 +14,7 @@ import pytest
 from sipsua.account.config import Limits, Target
 from sipsua.errors import FlowLost, HandshakeFailed
 from sipsua.net.connect import Connector
-from sipsua.net.flow import Direction, Flow
+from sipsua.net.flow import Direction, Flow, Traffic
 from sipsua.net.tls import TlsPipe, server_context
 from sipsua.testing.pki import CertificateAuthority
 from sipsua.trust.policy import Policy, TlsVersion
@@ -215,7 +215,7 @@ async def test_fault_behind_a_message_ends_the_flow_after_the_message_though_the
     server = TlsPipe.server(server_context(issued.chain_pem, issued.key_pem))
     rider, wire, buffer = Answering(), Wire(), memoryview(bytearray(65536))
     pipe = TlsPipe.client(policy, "127.0.0.1")
-    flow = Flow(asyncio.get_running_loop(), pipe, rider, Target("127.0.0.1", 5061), LIMITS, None, buffer)
+    flow = Flow(asyncio.get_running_loop(), pipe, rider, Target("127.0.0.1", 5061), LIMITS, None, buffer, Traffic())
 
     def arrive(data: bytes) -> None:
         buffer[: len(data)] = data
