@@ -225,3 +225,31 @@ async def test_out_of_open_files_is_told_with_its_remedy(tmp_path: Path) -> None
             finally:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert "ulimit -n" in caught.value.fix
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("host", "source"), [("127.0.0.1", "127.0.5.6"), ("::1", "::1")])
+async def test_connection_comes_from_the_source_address(host: str, source: str) -> None:
+    seen: list[str] = []
+
+    async def note(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(writer.get_extra_info("peername")[0])
+        writer.close()
+
+    server = await asyncio.start_server(note, host, 0)
+    async with server:
+        target = Target(host, server.sockets[0].getsockname()[1])
+        await Connector().open(Recorder(), target, Policy(anchors=TrustList.empty()), LIMITS, source=source)
+    assert seen == [source]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("source", ["192.0.2.77", "::1"])
+async def test_source_address_that_cannot_be_used_is_told(source: str) -> None:
+    connector = Connector()
+    with pytest.raises(Unreachable, match=f"cannot connect from {source}") as caught:
+        await connector.open(
+            Recorder(), Target("127.0.0.1", 9), Policy(anchors=TrustList.empty()), LIMITS, source=source
+        )
+    assert caught.value.kind.startswith("source address: ")
+    assert connector.opening == 0
