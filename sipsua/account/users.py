@@ -27,7 +27,7 @@ class _Piece(NamedTuple):
     prefix: str
     first: int
     width: int
-    count: int
+    size: int
 
 
 class UserPattern(Sequence[str]):
@@ -39,7 +39,7 @@ class UserPattern(Sequence[str]):
         """Leading zeros are kept: `098-101` is 098, 099, 100, 101. Raises BadConfiguration."""
         self.pattern = pattern
         self._pieces = [_piece(text.strip(), pattern) for text in pattern.split(",")]
-        self._ends = list(accumulate(piece.count for piece in self._pieces))
+        self._ends = list(accumulate(piece.size for piece in self._pieces))
         if self._ends[-1] > MAX_USERS:
             raise BadConfiguration(f"{_short(pattern)} is more than {MAX_USERS} users", fix="take fewer")
 
@@ -60,10 +60,10 @@ class UserPattern(Sequence[str]):
         if not 0 <= index < len(self):
             raise IndexError(index)
         place = bisect_right(self._ends, index)
-        prefix, first, width, count = self._pieces[place]
+        prefix, first, width, size = self._pieces[place]
         if not width:
             return prefix
-        return f"{prefix}{first + index - (self._ends[place] - count):0{width}d}"
+        return f"{prefix}{first + index - (self._ends[place] - size):0{width}d}"
 
     def __repr__(self) -> str:
         return f"<UserPattern: {_short(self.pattern)}>"
@@ -77,11 +77,11 @@ def _piece(text: str, pattern: str) -> _Piece:
     if _NAME.fullmatch(text):
         return _Piece(text, 0, 0, 1)
     found = _RANGE.fullmatch(text)
-    count = int(found["last"]) - int(found["first"]) + 1 if found else 0
-    if not found or count < 1:
+    size = int(found["last"]) - int(found["first"]) + 1 if found else 0
+    if not found or size < 1:
         why = ": it ends before it begins" if found else ""
         raise BadConfiguration(f"{_short(text)} is no range of users{why}", fix=_FIX)
-    return _Piece(found["prefix"], int(found["first"]), len(found["first"]), count)
+    return _Piece(found["prefix"], int(found["first"]), len(found["first"]), size)
 
 
 def _short(text: str) -> str:
