@@ -65,6 +65,15 @@ class UserPattern(Sequence[str]):
             return prefix
         return f"{prefix}{first + index - (self._ends[place] - size):0{width}d}"
 
+    def longer(self, count: int) -> str:
+        """A pattern that begins like this one and has so many users; empty where it ends in a name, which has no next."""
+        prefix, first, width, size = self._pieces[-1]
+        if not width:
+            return ""
+        head, comma, _ = self.pattern.rpartition(",")
+        last = first + size - 1 + count - len(self)
+        return f"{head}{comma}{prefix}{first:0{width}d}-{prefix}{last:0{width}d}"
+
     def __repr__(self) -> str:
         return f"<UserPattern: {_short(self.pattern)}>"
 

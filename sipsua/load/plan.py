@@ -212,6 +212,8 @@ class PhoneGroup(Part):
     def _whence(self) -> Self:
         if (self.users is None) == (self.csv is None):
             raise ValueError('give either users = "1000-1999" or csv = FILE')
+        if self.order is not None and self.csv is None:
+            raise ValueError("order is that of the rows of a csv: take it out")
         if self.password and self.password_env:
             raise ValueError("give either password or password_env")
         return self

@@ -10,9 +10,10 @@ import socket
 from bisect import bisect_right
 from collections.abc import Sequence
 from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Network, ip_interface
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_interface
 from itertools import accumulate
 
+from sipsua.account.config import Target
 from sipsua.errors import BadConfiguration
 
 Network = IPv4Network | IPv6Network
@@ -64,6 +65,8 @@ def network(text: str) -> Network:
 @lru_cache(maxsize=4096)
 def check_ours(address: str) -> None:
     """See that this machine has an address. Raises BadConfiguration."""
+    if address.startswith("127."):
+        return  # all of them are
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -73,6 +76,18 @@ def check_ours(address: str) -> None:
             f"nothing can connect from {address} here: {error.strerror or error}",
             fix="give addresses that this machine has: `ip address` shows them",
         ) from None
+
+
+def check_family(address: str, target: Target) -> None:
+    """See that an address, or a network, can reach a server that is given by address. Raises BadConfiguration."""
+    try:
+        server = ip_address(target.host)
+    except ValueError:
+        return  # a name, which may have both kinds
+    if (":" in address) != (server.version == 6):
+        raise BadConfiguration(
+            f"nothing can connect from {address} to {target}", fix=f"give addresses of IPv{server.version}"
+        )
 
 
 def _usable(one: Network) -> int:
