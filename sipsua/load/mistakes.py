@@ -14,6 +14,8 @@ from sipsua.errors import BadConfiguration, printable
 MOST = 20
 """Mistakes that are told; a wrong column makes one in each of ten thousand rows."""
 
+FIX = "correct the plan; `sipsua load plan --example` shows all its parts"
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -44,10 +46,14 @@ class Mistakes:
                 self.add(where, sentence(error))
             return None
 
-    def check(self, fix: str) -> None:
-        """Raise BadConfiguration where there are any; `fix` is what to do about all of them."""
+    def error(self, fix: str = FIX) -> BadConfiguration:
+        """All of them as one error; `fix` is what to do about them."""
+        return BadLines(list(self._lines), fix)
+
+    def check(self, fix: str = FIX) -> None:
+        """Raise BadConfiguration where there are any."""
         if self._lines:
-            raise BadLines(list(self._lines), fix)
+            raise self.error(fix)
 
 
 class BadLines(BadConfiguration):
