@@ -32,8 +32,8 @@ class Mistakes:
         return len(self._lines)
 
     def add(self, where: str, what: str) -> None:
-        """One more. `where` is the field or the place in a file."""
-        self._lines[printable(f"{where}: {what}")] = None
+        """One more. `where` is the field or the place in a file; it may be empty."""
+        self._lines[printable(f"{where}: {what}" if where else what)] = None
 
     def attempt(self, where: str, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
         """What `work` returns; None where it raises BadConfiguration, which is then one of the mistakes."""
