@@ -291,6 +291,18 @@ KEYS = (
             'name = "' + "x" * 99 + "'\"\nseed = '" + "y" * 99 + "'\n" + PHONES + PHASE,
             [f"2: seed: '{'y' * 56}... {NO_WHOLE}"],
         ),
+        # Thresholds
+        (
+            'fail_if = [\n"register.p99 > 1s",\n"register.p99 > 1%",\n"regster.p50 > 1s" ]\n' + PHONES + PHASE,
+            [
+                "3: fail_if[1]: 'register.p99 > 1%': register.p99 has another unit: write one of 1us, 1µs, 1ms, 1s, 1min",
+                "4: fail_if[2]: 'regster.p50 > 1s': nothing is called regster.p50: did you mean register?",
+            ],
+        ),
+        (
+            'fail_if = ["[peak] errors > 0", "[hold] errors > 0"]\n' + PHONES + PHASE + 'name = "night"\n',
+            ["1: fail_if: '[peak] errors > 0': no phase is called peak: choose from hold, night"],
+        ),
         # Files
         (
             'trust.ca = [\n"a.pem",\n"b.pem"]\n[certificate]\nmanufacturer = "m"\n[[phones]]\ncsv = "p.csv"\n'
