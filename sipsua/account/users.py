@@ -65,6 +65,10 @@ class UserPattern(Sequence[str]):
             return prefix
         return f"{prefix}{first + index - (self._ends[place] - size):0{width}d}"
 
+    def begins(self) -> list[int]:
+        """The index of the first user of each piece: the others of the piece differ from it in digits only."""
+        return [end - piece.size for end, piece in zip(self._ends, self._pieces, strict=True)]
+
     def longer(self, count: int) -> str:
         """A pattern that begins like this one and has so many users; empty where it ends in a name, which has no next."""
         prefix, first, width, size = self._pieces[-1]

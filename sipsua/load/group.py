@@ -59,6 +59,11 @@ class Group:
         settings = self.settings
         return settings.name or settings.users or (settings.csv.name if settings.csv is not None else "")
 
+    @property
+    def own_files(self) -> bool:
+        """Whether phones have files of certificates of their own."""
+        return "certificate" in self.texts or (self.rows is not None and "certificate" in self.rows.columns)
+
     def config(self, index: int) -> AccountConfig:
         """The account of a phone, made anew. Raises BadConfiguration where the file of its certificate has gone bad."""
         values = self.values(index)

@@ -1,7 +1,7 @@
 """The muster: phones are looked at before the first of them goes out, so that a run does not end at the row that is wrong.
 
-Of a pattern's phones the first and the last stand for all, because the others differ from them in digits only; of a CSV every row is
-looked at, and so is every file of a certificate.
+Of a range of users the first stands for all, because the others differ from it in digits only; of a CSV every row is looked at, and so is
+every file of a certificate.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from sipsua.trust.manufacturer import normal_mac
 
 def muster(group: Group, own: range, worker: int, workers: int, mistakes: Mistakes) -> None:
     """Look at the phones `own` of a group, by their index, and at every `workers`-th row of its CSV from `worker` on."""
-    if group.rows is None:
-        for index in {0, group.size - 1}:
+    if group.users is not None:
+        for index in sorted({index for index in group.users.begins() if index < group.size} | {group.size - 1}):
             try:
                 group.account(index, group.values(index), group.policy)
             except BadConfiguration as error:
                 mistakes.add(f"{group.where}.{_field(error)}", sentence(error))
-    else:
+    if group.rows is not None:
         for number in range(worker, len(group.rows), workers):
             _look_at(group, number, group.rows.rows[number], mistakes)
     mistakes.attempt(f"{group.where}.source", group.pool.check, group.size)
-    if len(mistakes):
+    if len(mistakes) or not group.own_files:
         return
     seen = set()
     for index in own:

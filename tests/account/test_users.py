@@ -42,6 +42,26 @@ def test_a_million_users_are_kept_as_one_piece() -> None:
     assert (len(users), users[999_999], repr(users)) == (1_000_000, "999999", "<UserPattern: '0-999999'>")
 
 
+def test_a_pattern_tells_where_its_pieces_begin() -> None:
+    assert UserPattern("a,10-19,b1-b3").begins() == [0, 1, 11]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "count", "longer"),
+    [
+        ("1000-1099", 500, "1000-1499"),
+        ("a, 08-09", 5, "a,08-11"),
+        ("x7", 3, ""),
+        ("line-8-line-9", 3, "line-8-line-10"),
+        ("1-2,a", 5, ""),
+    ],
+)
+def test_a_pattern_tells_how_it_would_be_longer(pattern: str, count: int, longer: str) -> None:
+    assert UserPattern(pattern).longer(count) == longer
+    if longer:
+        assert len(UserPattern(longer)) == count
+
+
 @pytest.mark.parametrize(
     ("pattern", "what"),
     [

@@ -348,6 +348,13 @@ def test_mistakes_name_the_field_and_what_would_be_right(
     assert refusal(tmp_path, group, **settings) == what
 
 
+def test_every_name_of_a_pattern_is_looked_at(tmp_path: Path) -> None:
+    assert refusal(tmp_path, {"users": "a,b%,c,d%", "count": 3}) == (
+        "phones[0].uri: 'sips:b%@127.0.0.1:5061' is no SIP address: URI: a % is not followed by two hexadecimal digits: "
+        "write sips:user@host"
+    )
+
+
 def test_a_broken_certificate_of_one_phone_is_found_with_its_row(tmp_path: Path) -> None:
     CertificateAuthority("test CA").issue("a.example").write(tmp_path, "good")
     good = (tmp_path / "good.pem").read_bytes() + (tmp_path / "good.key").read_bytes()
