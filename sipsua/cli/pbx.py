@@ -25,7 +25,7 @@ def pbx(
     host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, metavar="PORT", help="0 takes a free one.")] = 5061,
     users: Annotated[
-        str, typer.Option(metavar="RANGES", help="User numbers, for example 1000-1099 or 7,100-120.")
+        str, typer.Option(metavar="RANGES", help="Users, for example 1000-1099, phone01-phone20 or anna,7.")
     ] = "1000-1099",
     password: PasswordText = None,
     password_env: PasswordVariable = None,

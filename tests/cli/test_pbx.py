@@ -22,7 +22,7 @@ from tests.cli.conftest import PASSWORD, Sipsua
     [
         [],
         ["--password", PASSWORD, "--password-env", "HOME"],
-        ["--password", PASSWORD, "--users", "everyone"],
+        ["--password", PASSWORD, "--users", "every one"],
         ["--password", PASSWORD, "--cert", "only.pem"],
         ["--password", PASSWORD, "--host", ""],
         ["--password", PASSWORD, "--realm", "a\r\nb"],
