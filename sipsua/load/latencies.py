@@ -7,6 +7,7 @@ of a minute. Lowest, highest and mean are exact.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 from hdrh.histogram import HdrHistogram
 
@@ -50,6 +51,12 @@ class Latency:
         """The value, in milliseconds, that so many per cent of the values do not exceed; 0 where there are none."""
         value: int = self._histogram.get_value_at_percentile(percent)
         return min(value, self.highest) / 1000
+
+    def counts_up_to(self, bounds: Sequence[int]) -> list[int]:
+        """How many values each of these bounds, in microseconds, is not exceeded by; to the histogram's three digits."""
+        histogram = self._histogram
+        sums = list(accumulate(histogram.counts[:]))
+        return [sums[histogram.get_counts_array_index(bound)] for bound in bounds]
 
     def as_json(self) -> dict[str, float | int]:
         """`count`, and in milliseconds `min_ms`, `mean_ms`, `p50_ms`, `p90_ms`, `p95_ms`, `p99_ms`, `p99_9_ms`, `max_ms`."""
