@@ -1,0 +1,332 @@
+"""A plot as inline SVG: no script draws it, so it is there in every browser, on paper, and in a mail that shows no more than HTML.
+
+The drawing has two layers. Lines and bands lie in an inner SVG of 1000 x 1000 units that is stretched to whatever width the page has,
+with strokes that keep their thickness. Text lies in the outer one, placed by per cent, so that letters have the same size on a phone and on
+a desktop. What tells series apart is the dash of the line before its colour.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from xml.etree import ElementTree
+
+from sipsua.load.report.scale import (
+    Scale,
+    Unit,
+    clock,
+    linear_scale,
+    logarithmic_scale,
+    spoken,
+    tick_label,
+    time_ticks,
+)
+from sipsua.load.report.thinning import Point, points_of, runs, thin
+
+COLUMNS = {"large": 360, "small": 160}
+"""Into how many columns a plot of a size is thinned: each about three pixels wide on a desktop."""
+WIDTHS = {"large": (290.0, 900.0), "small": (290.0, 420.0)}
+"""How wide a plot is on a narrow phone and on a desktop, in CSS pixels: what decides which labels have room."""
+UNITS = 1000
+"""Of the inner drawing, each way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One line."""
+
+    name: str
+    values: Sequence[float | None]
+    """One for each instant of the plot; None where nothing was measured."""
+    style: int
+    """Colour and dash: 0 to 3, a class of the page's style sheet."""
+    filled: bool = False
+    """Whether the area below is tinted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """A stretch of time behind the lines."""
+
+    begin: float
+    end: float
+    number: str
+    """What stands above it where there is little room."""
+    name: str
+    """What follows the number where there is more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """An instant that matters: a vertical line with words."""
+
+    at: float
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """What is to be drawn."""
+
+    key: str
+    """For ids; a word, different from that of each other plot of the page."""
+    title: str
+    unit: Unit
+    length: float
+    """Seconds on the time axis, from 0; above 0."""
+    instants: Sequence[float]
+    """Seconds, rising."""
+    series: Sequence[Series]
+    size: str = "large"
+    bands: Sequence[Band] = ()
+    hatched: Sequence[tuple[float, float]] = ()
+    """Begin and end of stretches that are not to be trusted."""
+    marks: Sequence[Mark] = ()
+    logarithmic: bool = False
+    least: float = 1.0
+    """What a linear axis reaches at the least."""
+
+
+@dataclass(frozen=True, slots=True)
+class LegendEntry:
+    """What a line is, in words."""
+
+    name: str
+    style: int
+    peak: str
+    """Its highest value."""
+
+
+def draw(plot: Plot) -> str:
+    """The plot as an SVG element."""
+    lines = [points_of(plot.instants, series.values) for series in plot.series]
+    scale = _scale(plot, lines)
+    svg = ElementTree.Element(
+        "svg",
+        {
+            "class": f"plot {plot.size}",
+            "role": "img",
+            "aria-labelledby": f"{plot.key}-title {plot.key}-desc",
+            "width": "100%",
+            "height": "200",
+        },
+    )
+    _add(svg, "title", id=f"{plot.key}-title").text = _clean(plot.title)
+    _add(svg, "desc", id=f"{plot.key}-desc").text = _clean(_description(plot, lines))
+    _draw_bands(svg, plot)
+    _draw_axes(svg, plot, scale)
+    _draw_hatched(svg, plot)
+    _draw_lines(svg, plot, scale, lines)
+    _draw_marks(svg, plot)
+    if not any(lines):
+        _add(svg, "text", {"class": "nothing"}, x="50%", y="50%", dy=".35em").text = "nothing was measured"
+    return ElementTree.tostring(svg, encoding="unicode")
+
+
+def legend(plot: Plot) -> list[LegendEntry]:
+    """What stands above a plot: each line and its peak."""
+    entries = []
+    for series in plot.series:
+        values = [point.y for point in points_of(plot.instants, series.values)]
+        entries.append(LegendEntry(series.name, series.style, spoken(max(values, default=None), plot.unit)))
+    return entries
+
+
+def readings(plot: Plot) -> dict[str, Any]:
+    """What the page tells under the pointer: instants, and for each series the lowest and the highest value of the column.
+
+    `high` is there where columns hold several instants.
+    """
+    columns = COLUMNS[plot.size]
+    cells: dict[int, list[int]] = {}
+    thinned = len(plot.instants) > columns
+    for index, instant in enumerate(plot.instants):
+        column = min(columns - 1, int(instant / plot.length * columns)) if thinned else index
+        cells.setdefault(column, []).append(index)
+    series = []
+    for one in plot.series:
+        values = [
+            [point.y for point in points_of(*_cut(plot.instants, one.values, indices))] for indices in cells.values()
+        ]
+        told: dict[str, Any] = {"name": one.name, "style": one.style, "low": [_short(min(v, default=None)) for v in values]}
+        if thinned:
+            told["high"] = [_short(max(v, default=None)) for v in values]
+        series.append(told)
+    return {
+        "length": plot.length,
+        "unit": plot.unit.value,
+        "at": [_short(plot.instants[indices[-1]]) for indices in cells.values()],
+        "series": series,
+    }
+
+
+def _cut(
+    instants: Sequence[float], values: Sequence[float | None], indices: Iterable[int]
+) -> tuple[list[float], list[float | None]]:
+    chosen = list(indices)
+    return [instants[index] for index in chosen], [values[index] for index in chosen]
+
+
+def _short(value: float | None) -> float | None:
+    if value is None:
+        return None
+    rounded = float(f"{value:.4g}") if abs(value) < 1000 else round(value, 1)
+    return int(rounded) if rounded == int(rounded) else rounded
+
+
+def _scale(plot: Plot, lines: Sequence[Sequence[Point]]) -> Scale:
+    values = [point.y for line in lines for point in line]
+    return logarithmic_scale(values) if plot.logarithmic else linear_scale(values, least=plot.least)
+
+
+def _description(plot: Plot, lines: Sequence[Sequence[Point]]) -> str:
+    sentences = [f"From 0:00 to {clock(plot.length)} of the run."]
+    for series, line in zip(plot.series, lines, strict=True):
+        if not line:
+            sentences.append(f"{series.name}: nothing measured.")
+            continue
+        top = max(line, key=lambda point: point.y)
+        lowest = spoken(min(point.y for point in line), plot.unit)
+        sentences.append(
+            f"{series.name}: lowest {lowest}, highest {spoken(top.y, plot.unit)} at {clock(top.x)},"
+            f" at the end {spoken(line[-1].y, plot.unit)}."
+        )
+    return " ".join([*sentences, *(f"{mark.words} at {clock(mark.at)}." for mark in plot.marks)])
+
+
+def _draw_bands(svg: ElementTree.Element, plot: Plot) -> None:
+    every_second = [band for index, band in enumerate(plot.bands) if index % 2]
+    data = "".join(
+        f"M{_across(plot, band.begin)} 0H{_across(plot, band.end)}V{UNITS}H{_across(plot, band.begin)}Z"
+        for band in every_second
+    )
+    if data:
+        _add(_stretched(svg), "path", {"class": "band"}, d=data)
+    narrow, wide = WIDTHS[plot.size]
+    for band in plot.bands:
+        share = (band.end - band.begin) / plot.length
+        words = f"{band.number} {band.name}"
+        # The longest text that has room on a desktop, and beside it, where that is another one, the longest that has room on a phone.
+        on_wide = next((text for text in (words, band.number) if _breadth(text) < share * wide), "")
+        on_narrow = next((text for text in (words, band.number) if _breadth(text) < share * narrow), "")
+        for text, kind in ((on_wide, "phase wide"), (on_narrow, "phase narrow")):
+            if text and on_wide == on_narrow and kind == "phase wide":
+                _label_band(svg, plot, band, text, "phase")
+            elif text and on_wide != on_narrow:
+                _label_band(svg, plot, band, text, kind)
+
+
+def _label_band(svg: ElementTree.Element, plot: Plot, band: Band, text: str, kind: str) -> None:
+    _add(svg, "text", {"class": kind}, x=_percent(band.begin / plot.length), dx="4", y="-7").text = _clean(text)
+
+
+def _draw_axes(svg: ElementTree.Element, plot: Plot, scale: Scale) -> None:
+    grid = _add(svg, "g", {"class": "grid"})
+    labels = _add(svg, "g", {"class": "axis"})
+    for tick in scale.ticks:
+        y = _percent(1 - scale.height(tick))
+        kind = {"class": "floor"} if tick == scale.ticks[0] else {}
+        _add(grid, "line", kind, x1="0", x2="100%", y1=y, y2=y)
+        _add(labels, "text", {"class": "y"}, x="-8", y=y, dy=".35em").text = tick_label(tick, plot.unit)
+    for index, tick in enumerate(time_ticks(plot.length)):
+        x = _percent(tick / plot.length)
+        kind = {"class": "x last"} if tick / plot.length > 0.96 else {"class": "x wide" if index % 2 else "x"}
+        _add(labels, "text", kind, x=x, y="100%", dy="18").text = clock(tick)
+    for band in plot.bands[1:]:
+        x = _percent(band.begin / plot.length)
+        _add(grid, "line", {"class": "border"}, x1=x, x2=x, y1="-18", y2="100%")
+
+
+def _draw_hatched(svg: ElementTree.Element, plot: Plot) -> None:
+    if not plot.hatched:
+        return
+    name = f"{plot.key}-hatch"
+    pattern = _add(
+        _add(svg, "defs"),
+        "pattern",
+        {"width": "6", "height": "6", "patternUnits": "userSpaceOnUse", "patternTransform": "rotate(45)"},
+        id=name,
+    )
+    _add(pattern, "line", {"class": "hatch"}, x1="0", x2="0", y1="0", y2="6")
+    for begin, end in plot.hatched:
+        share = max(0.002, (min(end, plot.length) - begin) / plot.length)
+        _add(svg, "rect", x=_percent(begin / plot.length), y="0", width=_percent(share), height="100%", fill=f"url(#{name})")
+
+
+def _draw_lines(
+    svg: ElementTree.Element, plot: Plot, scale: Scale, lines: Sequence[Sequence[Point]]
+) -> None:
+    inner = _stretched(svg)
+    columns = COLUMNS[plot.size]
+    gap = max(2.5, 2 * plot.length / columns)
+    # The first series is the one that the plot is about: it lies on top.
+    for series, line in reversed(list(zip(plot.series, lines, strict=True))):
+        parts = [
+            [(_across(plot, point.x), _down(scale, point.y)) for point in part]
+            for part in runs(thin(line, plot.length, columns), gap)
+        ]
+        if not parts:
+            continue
+        if series.filled:
+            areas = "".join(
+                f"M{part[0][0]} {UNITS}L{' '.join(f'{x} {y}' for x, y in part)} {part[-1][0]} {UNITS}Z" for part in parts
+            )
+            _add(inner, "path", {"class": f"area s{series.style}"}, d=areas)
+        # A point by itself has no length; h0 with round ends shows it as a dot.
+        data = "".join(f"M{' '.join(f'{x} {y}' for x, y in part)}{'h0' if len(part) == 1 else ''}" for part in parts)
+        _add(inner, "path", {"class": f"line s{series.style}", "vector-effect": "non-scaling-stroke"}, d=data)
+
+
+def _draw_marks(svg: ElementTree.Element, plot: Plot) -> None:
+    # Each one's words a line lower than those before, as instants that matter may lie close together.
+    for index, mark in enumerate(plot.marks):
+        share = min(1.0, mark.at / plot.length)
+        x = _percent(share)
+        _add(svg, "line", {"class": "mark"}, x1=x, x2=x, y1="0", y2="100%")
+        before = share > 0.5
+        _add(
+            svg,
+            "text",
+            {"class": "mark before" if before else "mark"},
+            x=x,
+            dx="-6" if before else "6",
+            y="100%",
+            dy=str(-12 - 18 * (len(plot.marks) - 1 - index)),
+        ).text = _clean(mark.words)
+
+
+def _stretched(svg: ElementTree.Element) -> ElementTree.Element:
+    return _add(
+        svg, "svg", viewBox=f"0 0 {UNITS} {UNITS}", preserveAspectRatio="none", width="100%", height="100%"
+    )
+
+
+def _add(
+    parent: ElementTree.Element, tag: str, attributes: dict[str, str] | None = None, **more: str
+) -> ElementTree.Element:
+    return ElementTree.SubElement(parent, tag, {**(attributes or {}), **more})
+
+
+def _across(plot: Plot, seconds: float) -> str:
+    return f"{min(1.0, max(0.0, seconds / plot.length)) * UNITS:.1f}".removesuffix(".0")
+
+
+def _down(scale: Scale, value: float) -> str:
+    return f"{(1 - scale.height(value)) * UNITS:.0f}"
+
+
+def _percent(share: float) -> str:
+    return f"{share * 100:.2f}".rstrip("0").rstrip(".") + "%"
+
+
+def _breadth(text: str) -> float:
+    """About how wide a label is, in CSS pixels."""
+    return 12 + sum(12.0 if unicodedata.east_asian_width(letter) in "WF" else 6.6 for letter in text)
+
+
+def _clean(text: str) -> str:
+    """Without what XML cannot hold: control characters and halves of surrogate pairs."""
+    return re.sub(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\N{REPLACEMENT CHARACTER}", text)
