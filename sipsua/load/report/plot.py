@@ -151,7 +151,11 @@ def readings(plot: Plot) -> dict[str, Any]:
         values = [
             [point.y for point in points_of(*_cut(plot.instants, one.values, indices))] for indices in cells.values()
         ]
-        told: dict[str, Any] = {"name": one.name, "style": one.style, "low": [_short(min(v, default=None)) for v in values]}
+        told: dict[str, Any] = {
+            "name": one.name,
+            "style": one.style,
+            "low": [_short(min(v, default=None)) for v in values],
+        }
         if thinned:
             told["high"] = [_short(max(v, default=None)) for v in values]
         series.append(told)
@@ -253,12 +257,18 @@ def _draw_hatched(svg: ElementTree.Element, plot: Plot) -> None:
     _add(pattern, "line", {"class": "hatch"}, x1="0", x2="0", y1="0", y2="6")
     for begin, end in plot.hatched:
         share = max(0.002, (min(end, plot.length) - begin) / plot.length)
-        _add(svg, "rect", x=_percent(begin / plot.length), y="0", width=_percent(share), height="100%", fill=f"url(#{name})")
+        _add(
+            svg,
+            "rect",
+            x=_percent(begin / plot.length),
+            y="0",
+            width=_percent(share),
+            height="100%",
+            fill=f"url(#{name})",
+        )
 
 
-def _draw_lines(
-    svg: ElementTree.Element, plot: Plot, scale: Scale, lines: Sequence[Sequence[Point]]
-) -> None:
+def _draw_lines(svg: ElementTree.Element, plot: Plot, scale: Scale, lines: Sequence[Sequence[Point]]) -> None:
     inner = _stretched(svg)
     columns = COLUMNS[plot.size]
     gap = max(2.5, 2 * plot.length / columns)
@@ -272,7 +282,8 @@ def _draw_lines(
             continue
         if series.filled:
             areas = "".join(
-                f"M{part[0][0]} {UNITS}L{' '.join(f'{x} {y}' for x, y in part)} {part[-1][0]} {UNITS}Z" for part in parts
+                f"M{part[0][0]} {UNITS}L{' '.join(f'{x} {y}' for x, y in part)} {part[-1][0]} {UNITS}Z"
+                for part in parts
             )
             _add(inner, "path", {"class": f"area s{series.style}"}, d=areas)
         # A point by itself has no length; h0 with round ends shows it as a dot.
@@ -299,9 +310,7 @@ def _draw_marks(svg: ElementTree.Element, plot: Plot) -> None:
 
 
 def _stretched(svg: ElementTree.Element) -> ElementTree.Element:
-    return _add(
-        svg, "svg", viewBox=f"0 0 {UNITS} {UNITS}", preserveAspectRatio="none", width="100%", height="100%"
-    )
+    return _add(svg, "svg", viewBox=f"0 0 {UNITS} {UNITS}", preserveAspectRatio="none", width="100%", height="100%")
 
 
 def _add(
