@@ -144,7 +144,7 @@ class Crowd:
         for one in list(self._leaving):
             self.gone(one)
         for phone in list(self._phones):
-            self.stop(phone, self._connector.loop.time())
+            self.stop(phone, self._connector.now())
         for one in list(self._leaving):
             self.gone(one)
         while self._closing:
@@ -155,8 +155,8 @@ class Crowd:
         self._moved.set()
 
     def now(self) -> float:
-        """The loop's clock."""
-        return self._connector.loop.time()
+        """The phones' clock."""
+        return self._connector.now()
 
     def label(self, phone: int) -> str:
         """What a phone is called."""

@@ -10,6 +10,7 @@ or a `SharedFlow` (many). Each of the rider's verbs is called at most once for a
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -187,7 +188,7 @@ class Flow(asyncio.BufferedProtocol):
         self._transport.set_write_buffer_limits(high=MAX_UNREAD)
         self._rider.flow_negotiating(self)
         self._limit = self._loop.call_later(self._limits.handshake, self._handshake_late)
-        self._began = self._loop.time()
+        self._began = time.monotonic()
         self._pipe.start()
         self._flush()
 
@@ -258,7 +259,7 @@ class Flow(asyncio.BufferedProtocol):
         assert transport is not None
         self._clear_limit()
         self._stage = _Stage.OPEN
-        self.timings_ms["tls"] = (self._loop.time() - self._began) * 1000
+        self.timings_ms["tls"] = (time.monotonic() - self._began) * 1000
         host, port, *_ = transport.get_extra_info("sockname")
         negotiated = Negotiated(
             protocol=pipe.protocol or "",

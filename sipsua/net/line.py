@@ -72,17 +72,17 @@ class Line:
 
     def register(self) -> None:
         """Wish for a binding, and keep it."""
-        self.account.register(self._connector.loop.time())
+        self.account.register(self._connector.now())
         self.pump()
 
     def unregister(self) -> None:
         """Wish for no binding."""
-        self.account.unregister(self._connector.loop.time())
+        self.account.unregister(self._connector.now())
         self.pump()
 
     def refresh(self) -> bool:
         """Renew the binding now; returns whether that has begun."""
-        begun = self.account.refresh(self._connector.loop.time())
+        begun = self.account.refresh(self._connector.now())
         self.pump()
         return begun
 
@@ -128,11 +128,11 @@ class Line:
 
     def flow_unreachable(self, error: SipsuaError) -> None:
         """No TCP connection came about."""
-        self.account.flow_failed(error, None, self._connector.loop.time(), datetime.now(UTC))
+        self.account.flow_failed(error, None, self._connector.now(), datetime.now(UTC))
         self.pump()
 
     def flow_negotiating(self, flow: Flow) -> None:
-        self._began = self._connector.loop.time()
+        self._began = self._connector.now()
         self._flow = flow
         self.account.flow_negotiating(datetime.now(UTC))
         self.pump()
@@ -140,21 +140,21 @@ class Line:
     def flow_opened(self, flow: Flow, negotiated: Negotiated) -> None:
         verdict = flow.pipe.verdict
         assert verdict is not None
-        self.account.flow_opened(verdict, negotiated, flow.timings_ms, self._connector.loop.time(), flow.target)
+        self.account.flow_opened(verdict, negotiated, flow.timings_ms, self._connector.now(), flow.target)
         self.pump()
 
     def flow_data(self, data: bytes) -> None:
-        self.account.receive_data(data, self._connector.loop.time())
+        self.account.receive_data(data, self._connector.now())
         self.pump()
 
     def flow_failed(self, flow: Flow, error: SipsuaError) -> None:
         self._forget(self._flow)
-        self.account.flow_failed(error, flow.pipe.verdict, self._connector.loop.time(), datetime.now(UTC))
+        self.account.flow_failed(error, flow.pipe.verdict, self._connector.now(), datetime.now(UTC))
         self.pump()
 
     def flow_lost(self, error: FlowLost) -> None:
         self._forget(self._flow)
-        self.account.flow_lost(error, self._connector.loop.time(), datetime.now(UTC))
+        self.account.flow_lost(error, self._connector.now(), datetime.now(UTC))
         self.pump()
 
     # What there is to do
@@ -182,7 +182,7 @@ class Line:
 
     def _fire(self) -> None:
         self._timer = None
-        self.account.handle_timer(self._connector.loop.time())
+        self.account.handle_timer(self._connector.now())
         self.pump()
 
     def _connect(self) -> None:
@@ -200,7 +200,7 @@ class Line:
         elif flow is not None:
             flow.close()
         self._forget(flow)
-        self.account.flow_lost(FlowLost(reason), self._connector.loop.time(), datetime.now(UTC))
+        self.account.flow_lost(FlowLost(reason), self._connector.now(), datetime.now(UTC))
 
     def _forget(self, flow: Flow | None) -> None:
         """The account has no flow any more. The socket goes when close_notify is answered or its limit is over; who leaves waits."""
@@ -227,4 +227,4 @@ class Line:
             self.pump()
 
     def _stepped(self, step: str) -> None:
-        self._sink(HandshakeStepped(step, (self._connector.loop.time() - self._began) * 1000))
+        self._sink(HandshakeStepped(step, (self._connector.now() - self._began) * 1000))

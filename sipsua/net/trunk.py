@@ -131,7 +131,7 @@ class SharedFlow:
         self._pump()
 
     def flow_data(self, data: bytes) -> None:
-        for account in self._trunk.receive_data(data, self._connector.loop.time()):
+        for account in self._trunk.receive_data(data, self._connector.now()):
             line = self._lines.get(account)
             if line is not None:
                 line.pump()
@@ -157,7 +157,7 @@ class SharedFlow:
 
     def _admit(self, line: Passenger, flow: Flow, negotiated: Negotiated) -> None:
         line.flow_opened(flow, negotiated)
-        self._trunk.admit(line.account, self._connector.loop.time())
+        self._trunk.admit(line.account, self._connector.now())
 
     def _pump(self) -> None:
         flow = self._flow
@@ -179,7 +179,7 @@ class SharedFlow:
 
     def _fire(self) -> None:
         self._timer = None
-        self._trunk.handle_timer(self._connector.loop.time())
+        self._trunk.handle_timer(self._connector.now())
         self._pump()
 
     def _end(self) -> list[Passenger]:

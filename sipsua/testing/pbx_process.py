@@ -168,5 +168,6 @@ def main() -> None:
     """The child: configuration from standard input, then an answer for each octet that comes, until there are no more."""
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    users, options = pickle.load(os.fdopen(0, "rb", buffering=0, closefd=False))
+    # Read with a buffer, without which a pipe gives 64 KiB at most: the parent asks nothing before the first answer.
+    users, options = pickle.load(os.fdopen(0, "rb", closefd=False))
     asyncio.run(_serve(users, options))

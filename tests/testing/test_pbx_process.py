@@ -67,3 +67,8 @@ def test_what_it_cannot_use_is_told_to_the_parent() -> None:
         pass
     with pytest.raises(BadConfiguration, match="ROT13"), PbxProcess({}, algorithm="ROT13"):
         pass
+
+
+def test_more_users_than_a_pipe_holds_arrive() -> None:
+    with PbxProcess(users_in("100000-119999", "secret")) as pbx:
+        assert pbx.counts().bound == 0
