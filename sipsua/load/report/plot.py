@@ -7,9 +7,10 @@ a desktop. What tells series apart is the dash of the line before its colour.
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from xml.etree import ElementTree
@@ -136,49 +137,32 @@ def legend(plot: Plot) -> list[LegendEntry]:
 
 
 def readings(plot: Plot) -> dict[str, Any]:
-    """What the page tells under the pointer: instants, and for each series the lowest and the highest value of the column.
+    """What the page tells under the pointer: where on the axis each column's last instant is (0 to 1), its clock,
+    and what each series is there.
 
-    `high` is there where columns hold several instants.
+    Where columns hold several instants it is the lowest and the highest of them.
     """
     columns = COLUMNS[plot.size]
-    cells: dict[int, list[int]] = {}
     thinned = len(plot.instants) > columns
+    cells: dict[int, list[int]] = {}
     for index, instant in enumerate(plot.instants):
         column = min(columns - 1, int(instant / plot.length * columns)) if thinned else index
         cells.setdefault(column, []).append(index)
-    series = []
-    for one in plot.series:
-        values = [
-            [point.y for point in points_of(*_cut(plot.instants, one.values, indices))] for indices in cells.values()
-        ]
-        told: dict[str, Any] = {
-            "name": one.name,
-            "style": one.style,
-            "low": [_short(min(v, default=None)) for v in values],
-        }
-        if thinned:
-            told["high"] = [_short(max(v, default=None)) for v in values]
-        series.append(told)
+    at = [plot.instants[indices[-1]] for indices in cells.values()]
     return {
-        "length": plot.length,
-        "unit": plot.unit.value,
-        "at": [_short(plot.instants[indices[-1]]) for indices in cells.values()],
-        "series": series,
+        "at": [round(instant / plot.length, 4) for instant in at],
+        "when": [clock(instant) for instant in at],
+        "told": [
+            [_span([series.values[index] for index in indices], plot.unit) for indices in cells.values()]
+            for series in plot.series
+        ],
     }
 
 
-def _cut(
-    instants: Sequence[float], values: Sequence[float | None], indices: Iterable[int]
-) -> tuple[list[float], list[float | None]]:
-    chosen = list(indices)
-    return [instants[index] for index in chosen], [values[index] for index in chosen]
-
-
-def _short(value: float | None) -> float | None:
-    if value is None:
-        return None
-    rounded = float(f"{value:.4g}") if abs(value) < 1000 else round(value, 1)
-    return int(rounded) if rounded == int(rounded) else rounded
+def _span(values: Sequence[float | None], unit: Unit) -> str:
+    known = [value for value in values if value is not None and math.isfinite(value)]
+    low, high = spoken(min(known, default=None), unit), spoken(max(known, default=None), unit)
+    return low if low == high else f"{low} – {high}"
 
 
 def _scale(plot: Plot, lines: Sequence[Sequence[Point]]) -> Scale:
