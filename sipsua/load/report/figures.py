@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sipsua.load.report.plot import Band, LegendEntry, Mark, Plot, Series, draw, legend, readings
-from sipsua.load.report.scale import Unit, duration
+from sipsua.load.report.scale import Unit, duration, number
 from sipsua.load.sample import Step
 
 STEP_TITLES = {
@@ -110,7 +110,7 @@ class Figures:
                 [Series(words, self._percentile(step, key), style) for key, words, style in PERCENTILES],
                 size="large" if step in large else "small",
                 logarithmic=True,
-                note="logarithmic",
+                note="logarithmic scale",
             )
             for step in [*large, *(step for step in Step if step in measured and step not in large)]
         ]
@@ -144,7 +144,7 @@ class Figures:
             ),
             self._figure(
                 "traffic",
-                "Traffic",
+                "Traffic per second",
                 Unit.BYTES,
                 [Series("sent", self._column("sent"), 0), Series("received", self._column("received"), 1)],
                 size="small",
@@ -176,10 +176,13 @@ class Figures:
             unit=Unit.SHARE,
             length=length,
             instants=[0.0, *instants],
-            series=[Series("registered again, of those that lost their flow", [0.0, *back[calm:]], 0, filled=True)],
+            series=[Series("registered again", [0.0, *back[calm:]], 0, filled=True)],
             marks=marks,
         )
-        return _figure(plot, "seconds since the first flow was lost")
+        back_now = (
+            f"{number(storm['recovered'])} of {number(affected)} phones that lost their flow are registered again"
+        )
+        return _figure(plot, f"{back_now}; the clock runs from the first one")
 
     def _figure(
         self,

@@ -7,7 +7,6 @@ a desktop. What tells series apart is the dash of the line before its colour.
 
 from __future__ import annotations
 
-import math
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -25,7 +24,7 @@ from sipsua.load.report.scale import (
     tick_label,
     time_ticks,
 )
-from sipsua.load.report.thinning import Point, points_of, runs, thin
+from sipsua.load.report.thinning import Column, cells, columns, known, runs
 
 COLUMNS = {"large": 360, "small": 160}
 """Into how many columns a plot of a size is thinned: each about three pixels wide on a desktop."""
@@ -87,8 +86,6 @@ class Plot:
     """Begin and end of stretches that are not to be trusted."""
     marks: Sequence[Mark] = ()
     logarithmic: bool = False
-    least: float = 1.0
-    """What a linear axis reaches at the least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +100,8 @@ class LegendEntry:
 
 def draw(plot: Plot) -> str:
     """The plot as an SVG element."""
-    lines = [points_of(plot.instants, series.values) for series in plot.series]
-    scale = _scale(plot, lines)
+    measured = [value for series in plot.series for value in known(series.values)]
+    scale = logarithmic_scale(measured) if plot.logarithmic else linear_scale(measured)
     svg = ElementTree.Element(
         "svg",
         {
@@ -116,24 +113,23 @@ def draw(plot: Plot) -> str:
         },
     )
     _add(svg, "title", id=f"{plot.key}-title").text = _clean(plot.title)
-    _add(svg, "desc", id=f"{plot.key}-desc").text = _clean(_description(plot, lines))
+    _add(svg, "desc", id=f"{plot.key}-desc").text = _clean(_description(plot))
     _draw_bands(svg, plot)
     _draw_axes(svg, plot, scale)
     _draw_hatched(svg, plot)
-    _draw_lines(svg, plot, scale, lines)
+    _draw_lines(svg, plot, scale)
     _draw_marks(svg, plot)
-    if not any(lines):
+    if not measured:
         _add(svg, "text", {"class": "nothing"}, x="50%", y="50%", dy=".35em").text = "nothing was measured"
     return ElementTree.tostring(svg, encoding="unicode")
 
 
 def legend(plot: Plot) -> list[LegendEntry]:
     """What stands above a plot: each line and its peak."""
-    entries = []
-    for series in plot.series:
-        values = [point.y for point in points_of(plot.instants, series.values)]
-        entries.append(LegendEntry(series.name, series.style, spoken(max(values, default=None), plot.unit)))
-    return entries
+    return [
+        LegendEntry(series.name, series.style, spoken(max(known(series.values), default=None), plot.unit))
+        for series in plot.series
+    ]
 
 
 def readings(plot: Plot) -> dict[str, Any]:
@@ -142,45 +138,37 @@ def readings(plot: Plot) -> dict[str, Any]:
 
     Where columns hold several instants it is the lowest and the highest of them.
     """
-    columns = COLUMNS[plot.size]
-    thinned = len(plot.instants) > columns
-    cells: dict[int, list[int]] = {}
-    for index, instant in enumerate(plot.instants):
-        column = min(columns - 1, int(instant / plot.length * columns)) if thinned else index
-        cells.setdefault(column, []).append(index)
-    at = [plot.instants[indices[-1]] for indices in cells.values()]
+    parts = cells(plot.instants, plot.length, COLUMNS[plot.size])
+    at = [plot.instants[indices[-1]] for indices in parts]
     return {
         "at": [round(instant / plot.length, 4) for instant in at],
         "when": [clock(instant) for instant in at],
         "told": [
-            [_span([series.values[index] for index in indices], plot.unit) for indices in cells.values()]
+            [_span([series.values[index] for index in indices], plot.unit) for indices in parts]
             for series in plot.series
         ],
     }
 
 
 def _span(values: Sequence[float | None], unit: Unit) -> str:
-    known = [value for value in values if value is not None and math.isfinite(value)]
-    low, high = spoken(min(known, default=None), unit), spoken(max(known, default=None), unit)
+    measured = known(values)
+    low, high = spoken(min(measured, default=None), unit), spoken(max(measured, default=None), unit)
     return low if low == high else f"{low} – {high}"
 
 
-def _scale(plot: Plot, lines: Sequence[Sequence[Point]]) -> Scale:
-    values = [point.y for line in lines for point in line]
-    return logarithmic_scale(values) if plot.logarithmic else linear_scale(values, least=plot.least)
-
-
-def _description(plot: Plot, lines: Sequence[Sequence[Point]]) -> str:
+def _description(plot: Plot) -> str:
     sentences = [f"From 0:00 to {clock(plot.length)} of the run."]
-    for series, line in zip(plot.series, lines, strict=True):
+    every = cells(plot.instants, plot.length, len(plot.instants))
+    for series in plot.series:
+        line = columns(plot.instants, series.values, every)
         if not line:
             sentences.append(f"{series.name}: nothing measured.")
             continue
-        top = max(line, key=lambda point: point.y)
-        lowest = spoken(min(point.y for point in line), plot.unit)
+        top = max(line, key=lambda column: column.high)
+        lowest = spoken(min(column.low for column in line), plot.unit)
         sentences.append(
-            f"{series.name}: lowest {lowest}, highest {spoken(top.y, plot.unit)} at {clock(top.x)},"
-            f" at the end {spoken(line[-1].y, plot.unit)}."
+            f"{series.name}: lowest {lowest}, highest {spoken(top.high, plot.unit)} at {clock(top.x)},"
+            f" at the end {spoken(line[-1].middle, plot.unit)}."
         )
     return " ".join([*sentences, *(f"{mark.words} at {clock(mark.at)}." for mark in plot.marks)])
 
@@ -252,27 +240,55 @@ def _draw_hatched(svg: ElementTree.Element, plot: Plot) -> None:
         )
 
 
-def _draw_lines(svg: ElementTree.Element, plot: Plot, scale: Scale, lines: Sequence[Sequence[Point]]) -> None:
+def _draw_lines(svg: ElementTree.Element, plot: Plot, scale: Scale) -> None:
     inner = _stretched(svg)
-    columns = COLUMNS[plot.size]
-    gap = max(2.5, 2 * plot.length / columns)
+    most = COLUMNS[plot.size]
+    parts = cells(plot.instants, plot.length, most)
+    thinned = len(parts) < len(plot.instants)
+    gap = max(2.5, 2 * plot.length / most)
     # The first series is the one that the plot is about: it lies on top.
-    for series, line in reversed(list(zip(plot.series, lines, strict=True))):
-        parts = [
-            [(_across(plot, point.x), _down(scale, point.y)) for point in part]
-            for part in runs(thin(line, plot.length, columns), gap)
-        ]
-        if not parts:
+    for series in reversed(plot.series):
+        stretches = runs(columns(plot.instants, series.values, parts), gap)
+        if not stretches:
             continue
         if series.filled:
-            areas = "".join(
-                f"M{part[0][0]} {UNITS}L{' '.join(f'{x} {y}' for x, y in part)} {part[-1][0]} {UNITS}Z"
-                for part in parts
-            )
-            _add(inner, "path", {"class": f"area s{series.style}"}, d=areas)
-        # A point by itself has no length; h0 with round ends shows it as a dot.
-        data = "".join(f"M{' '.join(f'{x} {y}' for x, y in part)}{'h0' if len(part) == 1 else ''}" for part in parts)
-        _add(inner, "path", {"class": f"line s{series.style}", "vector-effect": "non-scaling-stroke"}, d=data)
+            _add(inner, "path", {"class": f"area s{series.style}"}, d=_area(plot, scale, stretches))
+        if thinned:
+            _add(inner, "path", {"class": f"range s{series.style}"}, d=_range(plot, scale, stretches))
+        _add(
+            inner,
+            "path",
+            {"class": f"line s{series.style}", "vector-effect": "non-scaling-stroke"},
+            d=_line(plot, scale, stretches),
+        )
+
+
+def _line(plot: Plot, scale: Scale, stretches: Sequence[Sequence[Column]]) -> str:
+    """Through the middle of each column. One by itself has no length; h0 with round ends shows it as a dot."""
+    return "".join(
+        f"M{' '.join(f'{_across(plot, column.x)} {_down(scale, column.middle)}' for column in line)}"
+        + ("h0" if len(line) == 1 else "")
+        for line in stretches
+    )
+
+
+def _area(plot: Plot, scale: Scale, stretches: Sequence[Sequence[Column]]) -> str:
+    """From the floor to the middle of each column."""
+    return "".join(
+        f"M{_across(plot, line[0].x)} {UNITS}L"
+        + " ".join(f"{_across(plot, column.x)} {_down(scale, column.middle)}" for column in line)
+        + f" {_across(plot, line[-1].x)} {UNITS}Z"
+        for line in stretches
+    )
+
+
+def _range(plot: Plot, scale: Scale, stretches: Sequence[Sequence[Column]]) -> str:
+    """From the lowest to the highest of each column, and there and back again."""
+    return "".join(
+        f"M{' '.join(f'{_across(plot, column.x)} {_down(scale, column.high)}' for column in line)}"
+        f" {' '.join(f'{_across(plot, column.x)} {_down(scale, column.low)}' for column in reversed(line))}Z"
+        for line in stretches
+    )
 
 
 def _draw_marks(svg: ElementTree.Element, plot: Plot) -> None:

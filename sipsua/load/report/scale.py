@@ -57,36 +57,32 @@ class Scale:
         return min(1.0, max(0.0, share))
 
 
-def linear_scale(values: Iterable[float], *, least: float = 1.0) -> Scale:
-    """From 0 to the first round number that is not below any value, nor below `least`."""
-    most = min(MOST, max([least, *values]))
+def linear_scale(values: Iterable[float]) -> Scale:
+    """From 0 to the first round number that is not below any value, nor below 1."""
+    most = min(MOST, max([1.0, *values]))
     step = _round_up(most / 4)
     count = math.ceil(most / step * (1 - 1e-9))
     return Scale(0.0, step * count, tuple(step * index for index in range(count + 1)), logarithmic=False)
 
 
 def logarithmic_scale(values: Iterable[float]) -> Scale:
-    """Between the round numbers (1, 2, 5, 10 ...) around the values. Zero has no logarithm and lies on the floor."""
+    """Between the round numbers (1, 2, 5, 10 ...) around the values; where that were too many, between powers of ten. Zero has no
+    logarithm and lies on the floor."""
     positive = [min(value, MOST) for value in values if value > LEAST]
     if not positive:
         return Scale(1.0, 10.0, (1.0, 2.0, 5.0, 10.0), logarithmic=True)
     high = _round_up(max(positive))
     # Twelve decades below the top nothing can be told apart any more.
-    low = max(_round_down(min(positive)), high / 1e12)
+    low = max(_round_down(min(positive)), _round_down(high / 1e12))
     if low >= high:
         low = _round_down(high * 0.75)
-    decades = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
-    every = [digit * 10.0**decade for decade in decades for digit in (1, 2, 5)]
-    ticks = [tick for tick in every if low * (1 - 1e-9) <= tick <= high * (1 + 1e-9)]
-    if len(ticks) > 6:
-        ticks = ticks_of_decades(ticks)
+    first, last = math.floor(math.log10(low) + 1e-9), math.ceil(math.log10(high) - 1e-9)
+    ticks = [digit * 10.0**decade for decade in range(first, last + 1) for digit in (1, 2, 5)]
+    ticks = [tick for tick in ticks if low * (1 - 1e-9) <= tick <= high * (1 + 1e-9)]
+    if len(ticks) > 8:
+        ticks = [10.0**decade for decade in range(first, last + 1)][:: math.ceil((last - first + 1) / 7)]
+        low, high = 10.0**first, 10.0**last
     return Scale(low, high, tuple(ticks), logarithmic=True)
-
-
-def ticks_of_decades(ticks: Sequence[float]) -> list[float]:
-    """Of `ticks` the powers of ten, at most seven of them."""
-    powers = [tick for tick in ticks if math.isclose(math.log10(tick), round(math.log10(tick)), abs_tol=1e-9)]
-    return powers[:: math.ceil(len(powers) / 7)]
 
 
 def time_ticks(length: float, *, about: int = 6) -> list[float]:
