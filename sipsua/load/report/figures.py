@@ -11,17 +11,18 @@ from sipsua.load.report.scale import Unit, duration, number
 from sipsua.load.sample import Step
 
 STEP_TITLES = {
-    Step.QUEUE: "Queue: waiting for a turn in the generator",
-    Step.DNS: "DNS",
-    Step.TCP: "TCP connect",
-    Step.TLS: "TLS handshake",
-    Step.CHALLENGE: "First REGISTER to the challenge",
-    Step.FINAL: "Last REGISTER to 200 OK",
-    Step.REGISTER: "Whole registration, from the intended start",
-    Step.REFRESH: "Refresh, from the instant when it was due",
-    Step.RECOVER: "Recovery, from the lost flow to the new binding",
-    Step.UNREGISTER: "Unregistration",
+    Step.QUEUE: ("Queue", "waiting for a turn in the generator"),
+    Step.DNS: ("DNS", "looking the server up"),
+    Step.TCP: ("TCP", "connecting"),
+    Step.TLS: ("TLS", "the handshake"),
+    Step.CHALLENGE: ("Challenge", "from the first REGISTER to it"),
+    Step.FINAL: ("Answer", "from the last REGISTER to the 200"),
+    Step.REGISTER: ("Registration", "the whole, from the intended start"),
+    Step.REFRESH: ("Refresh", "from the instant when it was due"),
+    Step.RECOVER: ("Recovery", "from the lost flow to the new binding"),
+    Step.UNREGISTER: ("Unregistration", "from the intended instant to the answer"),
 }
+"""Each step by a name, and what it measures."""
 LARGE_STEPS = (Step.REGISTER, Step.REFRESH)
 """Whose latency is shown large where it was measured; the parts are shown small."""
 PERCENTILES = (("p50_ms", "median", 0), ("p95_ms", "95 %", 1), ("p99_ms", "99 %", 2))
@@ -105,12 +106,12 @@ class Figures:
         return [
             self._figure(
                 f"step-{step}",
-                STEP_TITLES[step],
+                STEP_TITLES[step][0],
                 Unit.MS,
                 [Series(words, self._percentile(step, key), style) for key, words, style in PERCENTILES],
                 size="large" if step in large else "small",
                 logarithmic=True,
-                note="logarithmic scale",
+                note=f"{STEP_TITLES[step][1]}; logarithmic",
             )
             for step in [*large, *(step for step in Step if step in measured and step not in large)]
         ]

@@ -139,7 +139,17 @@ def _key_figures(results: dict[str, Any]) -> list[KeyFigure]:
     locked = totals["peak"]["locked"]
     errors = sum(error["count"] for error in totals["errors"].values())
     fastest = max((row["registered_rate"] for row in results["timeline"]), default=0)
-    register = totals["steps"].get(Step.REGISTER, {})
+    register = totals["steps"].get(Step.REGISTER)
+    slowness = [
+        KeyFigure(f"Register, {words}", spoken(register[key], Unit.MS), f"{share} were faster")
+        if register
+        else KeyFigure(f"Register, {words}", "–", "not measured")
+        for words, key, share in (
+            ("median", "p50_ms", "half"),
+            ("95 %", "p95_ms", "95 of 100"),
+            ("99 %", "p99_ms", "99 of 100"),
+        )
+    ]
     return [
         KeyFigure("Phones", number(run["phones"]), f"on {_plural(run['workers'], 'worker')}"),
         KeyFigure(
@@ -158,9 +168,7 @@ def _key_figures(results: dict[str, Any]) -> list[KeyFigure]:
             f"of {_plural(len(totals['errors']), 'class', 'classes')}" if errors else "",
             bad=errors > 0,
         ),
-        KeyFigure("Register, median", spoken(register.get("p50_ms"), Unit.MS), "half were faster"),
-        KeyFigure("Register, 95 %", spoken(register.get("p95_ms"), Unit.MS), "95 of 100 were faster"),
-        KeyFigure("Register, 99 %", spoken(register.get("p99_ms"), Unit.MS), "99 of 100 were faster"),
+        *slowness,
         KeyFigure("Took", duration(run["seconds"]), _plural(len(results["phases"]), "phase")),
     ]
 

@@ -36,7 +36,7 @@ def made_run(seconds: int = 300, *, phones: int = 5000, name: str = "evening rus
         wanted = [min(phones, int(phones * share * 1.05)), phones, phones, int(phones * (1 - share))][phase]
         registered = wanted if phase != 2 else int(phones * min(1.0, (second + 1 - begins[2]) / back))
         busy = [1.0, 0.2, 1.6 - share, 0.5][phase] * (1 + 0.25 * math.sin(second / 9))
-        measured = [step for step in Step if step not in (Step.RECOVER, Step.UNREGISTER)]
+        measured: list[Step] = [step for step in Step if step not in (Step.RECOVER, Step.UNREGISTER)]
         measured += [Step.RECOVER] if phase == 2 else [Step.UNREGISTER] if phase == 3 else []
         rate = phones / max(1, ends[0]) * 1.05 if phase == 0 and wanted < phones else 0.0
         rate = phones / back if phase == 2 and registered < phones else rate
