@@ -28,8 +28,8 @@ from sipsua.load.report.thinning import Column, cells, columns, known, runs
 
 COLUMNS = {"large": 360, "small": 160}
 """Into how many columns a plot of a size is thinned: each about three pixels wide on a desktop."""
-WIDTHS = {"large": (290.0, 900.0), "small": (290.0, 420.0)}
-"""How wide a plot is on a narrow phone and on a desktop, in CSS pixels: what decides which labels have room."""
+WIDTHS = {"large": (290.0, 740.0), "small": (290.0, 420.0)}
+"""How wide a plot is at least, on a phone and on a desktop, in CSS pixels: what decides which labels have room."""
 UNITS = 1000
 """Of the inner drawing, each way."""
 
