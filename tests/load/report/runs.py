@@ -175,6 +175,19 @@ def failed_run(seconds: int = 300) -> dict[str, Any]:
     return run
 
 
+def run_that_says(text: str) -> dict[str, Any]:
+    """A run in which each text of a person or of the server is `text`."""
+    run = failed_run(60)
+    run["run"] |= {"name": text, "server": text, "reasons": [text, text]}
+    for phase in run["phases"]:
+        phase["name"] = text
+    for part in (run["totals"], run["phases"][2]):
+        part["errors"] = {text: {"count": 1, "example": text}}
+    run["thresholds"] = [threshold(text, 1.0, 2.0, "ms")]
+    run["saturation"][0]["why"] = run["lost_workers"][0]["reason"] = text
+    return run
+
+
 def empty_run() -> dict[str, Any]:
     """A run that was interrupted before its first phase began."""
     run = made_run(10)

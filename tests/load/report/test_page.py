@@ -14,7 +14,7 @@ import pytest
 
 from sipsua.load.report.page import COUNT_TITLES, html_page
 from sipsua.load.sample import Count
-from tests.load.report.runs import empty_run, failed_run, made_run, threshold
+from tests.load.report.runs import empty_run, failed_run, made_run, run_that_says, threshold
 
 VOID = {"meta", "line", "path", "rect", "circle"}
 
@@ -173,19 +173,6 @@ def test_run_that_reached_no_phase_is_a_whole_page() -> None:
     assert "nothing was measured" in told.words
     assert told.words.count("not reached") == 4
     assert "figure" not in {tag for tag, _ in told.elements}
-
-
-def run_that_says(text: str) -> dict[str, Any]:
-    """A run in which each text of a person or of the server is `text`."""
-    run = failed_run(60)
-    run["run"] |= {"name": text, "server": text, "reasons": [text, text]}
-    for phase in run["phases"]:
-        phase["name"] = text
-    for part in (run["totals"], run["phases"][2]):
-        part["errors"] = {text: {"count": 1, "example": text}}
-    run["thresholds"] = [threshold(text, 1.0, 2.0, text)]
-    run["saturation"][0]["why"] = run["lost_workers"][0]["reason"] = text
-    return run
 
 
 def test_whatever_the_plan_and_the_server_say_is_only_text() -> None:

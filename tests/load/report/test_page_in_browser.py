@@ -13,11 +13,17 @@ import pytest
 
 from sipsua.load.report.page import html_page
 from tests.load.report.browser import Browser
-from tests.load.report.runs import empty_run, failed_run, made_run
+from tests.load.report.runs import empty_run, failed_run, made_run, run_that_says
 
 pytestmark = pytest.mark.interop
 
-PAGES = {"passed": made_run(), "failed": failed_run(), "empty": empty_run(), "hour": made_run(3600, phones=10_000)}
+PAGES = {
+    "passed": made_run(),
+    "failed": failed_run(),
+    "empty": empty_run(),
+    "hour": made_run(3600, phones=10_000),
+    "endless words": run_that_says("x" * 400),
+}
 
 
 @pytest.fixture(scope="module")
