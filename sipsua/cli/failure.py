@@ -50,6 +50,10 @@ class ExitCode(IntEnum):
     """A local file, key or environment variable cannot be used."""
     FLOW_LOST = 18
     """The flow broke after TLS: closed, reset, or what came on it is not SIP."""
+    RUN_FAILED = 20
+    """A load run missed a threshold of its plan, or lost a worker."""
+    SATURATED = 21
+    """The load generator itself was the limit: the run proves nothing about the server."""
     DEFECT = 70
     """sipsua itself is wrong."""
     INTERRUPTED = 130
@@ -57,6 +61,14 @@ class ExitCode(IntEnum):
 
 class UsageError(Misuse):
     """The command line asks for what cannot be."""
+
+
+class RunFailed(SipsuaError):
+    """A load run was done, and has not passed."""
+
+
+class GeneratorSaturated(SipsuaError):
+    """A load run was done, and says more about this machine than about the server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +124,8 @@ _TABLE: tuple[tuple[type[SipsuaError], ExitCode, str], ...] = (
     (FlowLost, ExitCode.FLOW_LOST, "look at the server's log; --trace shows what was said until then"),
     (Lost, ExitCode.FLOW_LOST, "look at the server's log; --trace shows what was said until then"),
     (MalformedMessage, ExitCode.FLOW_LOST, "see that the port is one that speaks SIP over TLS"),
+    (RunFailed, ExitCode.RUN_FAILED, "see the report"),
+    (GeneratorSaturated, ExitCode.SATURATED, "start more workers, or fewer phones a second"),
     (SipsuaError, ExitCode.DEFECT, _REPORT),
 )
 """Exit code, and the remedy where the error brings none, by the first class that fits."""

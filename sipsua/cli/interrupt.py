@@ -59,6 +59,24 @@ def run(work: Coroutine[Any, Any, _T]) -> _T:
 
 
 @contextmanager
+def heard(stop: Callable[[], None]) -> Iterator[None]:
+    """On a running loop, while the block runs: a signal calls `stop` and cancels nothing, each time that it comes. For work whose good end
+    takes longer than a moment; where signals are not ours (see `arm`), nothing changes."""
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    ours = [number for number in SIGNALS if signal.getsignal(number) is _interrupt]
+    for number in ours:
+        loop.add_signal_handler(number, stop)
+    try:
+        yield
+    finally:
+        for number in ours:
+            loop.remove_signal_handler(number)
+            signal.signal(number, _interrupt)
+
+
+@contextmanager
 def within(seconds: float, what: str) -> Iterator[None]:
     """Raises BadConfiguration where the block, which reads or opens local files, takes longer: a FIFO may have no writer."""
 

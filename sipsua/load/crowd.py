@@ -256,6 +256,7 @@ class _Phone:
             sample.counts[Count.REGISTERED] += 1
             if self._lost_at is not None:
                 sample.record(Step.RECOVER, now - self._lost_at)
+                sample.recovered.append(round(now * 1_000_000))
                 self._lost_at = None
             elif self.intended is not None:
                 sample.record(Step.REGISTER, now - self.intended)

@@ -7,13 +7,21 @@ from `seed`, so a plan can be replayed: same seed, same schedule.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from sipsua.trust.policy import NameRule, Revocation
+from sipsua.account.config import MAX_SECONDS, Target
+from sipsua.account.users import UserPattern
+from sipsua.errors import BadConfiguration
+from sipsua.load.pool import network
+from sipsua.trust.crl import CrlList
+from sipsua.trust.manufacturer import normal_mac
+from sipsua.trust.policy import NameRule, Policy, Revocation, TlsVersion
+from sipsua.trust.store import TrustList
 
 Seconds = Annotated[float, Field(ge=0, le=10_000_000)]
 """A duration."""
@@ -21,10 +29,33 @@ PerSecond = Annotated[float, Field(gt=0, le=1_000_000)]
 """A rate."""
 
 
+def _read_by(reader: Callable[[str], object]) -> AfterValidator:
+    """Text that the given reader understands; kept as it is."""
+
+    def check(text: str) -> str:
+        try:
+            reader(text)
+        except BadConfiguration as error:
+            raise ValueError(f"{error.what}: {error.fix}") from None
+        return text
+
+    return AfterValidator(check)
+
+
+def _spread(times: tuple[float, float] | Literal[False]) -> tuple[float, float] | Literal[False]:
+    if times is not False and not 0 < times[0] <= times[1] <= MAX_SECONDS:
+        raise ValueError("give the shorter time first, and more than 0 s; false sends none")
+    return times
+
+
+Server = Annotated[str, _read_by(Target.parse)]
+"""`HOST[:PORT]`, an IPv6 address in brackets."""
+
+
 class Part(BaseModel):
     """Base of all parts of a plan: frozen, and with no key that is not known."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class TrustSettings(Part):
@@ -58,6 +89,37 @@ class TrustSettings(Part):
     """Take weak suites, keys and signatures."""
     dangerous_accept_any_certificate: bool = False
     """Accept whatever the server shows."""
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        if self.lists == "builtin" and self.ca:
+            raise ValueError('with lists = "builtin" the certificates of ca would not count: say lists = "all"')
+        try:
+            self.policy(TrustList.empty())
+        except BadConfiguration as error:
+            raise ValueError(f"{error.what}: {error.fix}") from None
+        return self
+
+    def policy(self, anchors: TrustList, crls: CrlList | None = None) -> Policy:
+        """What the settings mean with these lists, read from the files that they name."""
+        return Policy(
+            anchors=anchors,
+            names=self.names,
+            minimum=_VERSIONS[self.minimum],
+            maximum=_VERSIONS[self.maximum],
+            ciphers=self.ciphers,
+            crls=crls,
+            staple=self.staple,
+            revocation=self.revocation,
+            legacy_path=self.legacy_path,
+            resume=self.resume,
+            dangerous_old_tls=self.dangerous_old_tls,
+            dangerous_weak_ciphers=self.dangerous_weak_ciphers,
+            dangerous_accept_any_certificate=self.dangerous_accept_any_certificate,
+        )
+
+
+_VERSIONS = {"1.0": TlsVersion.TLS1_0, "1.1": TlsVersion.TLS1_1, "1.2": TlsVersion.TLS1_2, "1.3": TlsVersion.TLS1_3}
 
 
 class CertificateSettings(Part):
@@ -108,7 +170,7 @@ class PhoneGroup(Part):
 
     name: str = ""
     """What the group is called in reports."""
-    users: str | None = None
+    users: Annotated[str, _read_by(UserPattern)] | None = None
     """A pattern: `1000-1999`, `phone0001-phone0500`, several with commas."""
     csv: Path | None = None
     """Phones from a file in place of `users`: ours, with a header line (user, password, auth_user, uri, server, mac, display_name,
@@ -126,7 +188,7 @@ class PhoneGroup(Part):
     """The environment variable that holds it."""
     auth_user: str | None = None
     display_name: str = ""
-    server: str | None = None
+    server: Server | None = None
     """`HOST[:PORT]` of the outbound proxy; None is the plan's."""
     expires: Annotated[int, Field(ge=1, le=2**31 - 1)] = 3600
     """Seconds that are asked for."""
@@ -135,11 +197,11 @@ class PhoneGroup(Part):
     backoff: BackoffSettings | None = None
     connection: Literal["own", "shared"] = "own"
     """A flow for each phone, or one for all with the same server and trust."""
-    keep_alive: tuple[float, float] | Literal[False] = (95.0, 120.0)
+    keep_alive: Annotated[tuple[float, float] | Literal[False], AfterValidator(_spread)] = (95.0, 120.0)
     """A ping after so many seconds, drawn between the two; false sends none."""
-    mac: str = "00:15:65:00:00:00"
+    mac: Annotated[str, _read_by(normal_mac)] = "00:15:65:00:00:00"
     """MAC address of the first phone; each further one has the next."""
-    source: tuple[str, ...] = ()
+    source: tuple[Annotated[str, _read_by(network)], ...] = ()
     """Addresses to connect from, in turn: `127.0.1.0/24` or single ones. Each has 28,000 to 64,000 ports."""
     trust: TrustSettings | None = None
     """None is the plan's."""
@@ -150,6 +212,8 @@ class PhoneGroup(Part):
     def _whence(self) -> Self:
         if (self.users is None) == (self.csv is None):
             raise ValueError('give either users = "1000-1999" or csv = FILE')
+        if self.order is not None and self.csv is None:
+            raise ValueError("order is that of the rows of a csv: take it out")
         if self.password and self.password_env:
             raise ValueError("give either password or password_env")
         return self
@@ -299,7 +363,7 @@ class Plan(Part):
     name: str = "load"
     seed: int = 1
     """Of all that is drawn by lot in the schedule."""
-    server: str | None = None
+    server: Server | None = None
     """`HOST[:PORT]` of all groups that name none."""
     trust: TrustSettings = TrustSettings()
     certificate: CertificateSettings | None = None

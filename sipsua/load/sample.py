@@ -111,6 +111,8 @@ class Sample:
     counts: Counter[Count] = field(default_factory=Counter)
     latencies: dict[Step, array[int]] = field(default_factory=dict)
     """Microseconds, type code `Q`."""
+    recovered: array[int] = field(default_factory=lambda: array("Q"))
+    """For each value of `Step.RECOVER`, in its order, when that was: microseconds of CLOCK_MONOTONIC, which is one for a machine."""
     errors: dict[str, ErrorCount] = field(default_factory=dict)
     sent: int = 0
     """Octets to the network: TLS records."""
@@ -147,6 +149,7 @@ class Sample:
                 self.latencies[step].extend(values)
             else:
                 self.latencies[step] = array("Q", values)
+        self.recovered.extend(other.recovered)
         for kind, error in other.errors.items():
             known = self.errors.get(kind)
             if known is None:

@@ -75,16 +75,24 @@ def _churn(phase: Churn, phones: int, dice: Random) -> Iterator[Action]:
         at = number / phase.rate
         if at >= phase.duration:
             break
+        # Drawn before those who come back now are among them: who has only just come would leave without having registered.
+        leaving = _draw(present, dice)
         while away and away[0][0] <= at:
             back, phone = away.popleft()
             yield Action(back, Verb.REGISTER, phone)
             present.append(phone)
-        if not present:
+        if leaving is None:
             continue
-        drawn = dice.randrange(len(present))
-        present[drawn], present[-1] = present[-1], present[drawn]
-        phone = present.pop()
-        yield Action(at, Verb.UNREGISTER, phone)
-        away.append((min(at + phase.away, phase.duration), phone))
+        yield Action(at, Verb.UNREGISTER, leaving)
+        away.append((min(at + phase.away, phase.duration), leaving))
     for back, phone in away:
         yield Action(back, Verb.REGISTER, phone)
+
+
+def _draw(present: list[int], dice: Random) -> int | None:
+    """Take one out; None where nobody is there."""
+    if not present:
+        return None
+    drawn = dice.randrange(len(present))
+    present[drawn], present[-1] = present[-1], present[drawn]
+    return present.pop()

@@ -18,14 +18,12 @@ from typing import NamedTuple, TypedDict, Unpack
 
 from sipsua.account.persona import Dice
 from sipsua.account.uas import KNOWN_METHODS
+from sipsua.account.users import UserPattern
 from sipsua.errors import BadConfiguration, MalformedMessage
 from sipsua.sip.digest import Challenge, Credentials, hash_a1, verify
 from sipsua.sip.headers import NameAddr, parse_seconds, quote
 from sipsua.sip.message import Header, Request
 from sipsua.sip.uri import Uri
-
-MAX_USERS = 1_000_000
-"""More users than this no range may make."""
 
 MAX_BINDINGS = 64
 """Bindings of one user: more than any fork, and a client that makes a new Contact each time does no harm."""
@@ -355,22 +353,11 @@ class Registrar:
 
 
 def users_in(ranges: str, password: str) -> dict[str, str]:
-    """Users by number, all with one password: `1000-1099`, `7,100-120`; leading zeros are kept. Raises BadConfiguration."""
-    users: dict[str, str] = {}
-    for piece in ranges.split(","):
-        found = _RANGE.fullmatch(piece.strip())
-        first, last = (found[1], found[2] or found[1]) if found else ("1", "0")
-        count = int(last) - int(first) + 1
-        fix = "write numbers like 1000-1099, or several with commas"
-        if not piece.strip():
-            raise BadConfiguration(f"there is an empty range of users in {ranges!r}", fix=fix)
-        if count < 1:
-            raise BadConfiguration(f"{piece.strip()!r} is no range of users", fix=fix)
-        if len(users) + count > MAX_USERS:
-            raise BadConfiguration(f"{ranges!r} is more than {MAX_USERS} users", fix="take fewer")
-        for number in range(int(first), int(last) + 1):
-            users[f"{number:0{len(first)}d}"] = password
-    return users
+    """The users of a pattern (see `account.users.UserPattern`), all with one password: `1000-1099`, `7,100-120`.
+
+    Raises BadConfiguration.
+    """
+    return dict.fromkeys(UserPattern(ranges), password)
 
 
 REASONS: Mapping[int, str] = {
@@ -405,7 +392,6 @@ _BACKWARDS = 'Warning: 399 pocket.pbx "the CSeq does not rise"\r\n'
 _COPIED = ("via", "from", "to", "call-id", "cseq")
 _NONCE = "%nonce%"
 _NONCE_COUNT = re.compile(r"[0-9A-Fa-f]{8}")
-_RANGE = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18}))?", re.ASCII)
 _RPORT = re.compile(r";\s*rport\s*(?=;|\Z)", re.IGNORECASE)
 _TAG = re.compile(r";\s*tag\s*=", re.IGNORECASE)
 _PLAIN_VALUE = re.compile(r"[A-Za-z0-9\-.!%*_+`'~\[\]:]+")

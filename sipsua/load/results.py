@@ -1,0 +1,388 @@
+"""What a load run amounts to: the samples of all workers gathered by phase and by second, and whether the run has passed.
+
+Latencies go into histograms as they come, so a run of a week takes no more memory than its rows. Reports of all kinds, the live screen
+and the metrics read here, so that they never disagree.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from sipsua import __version__
+from sipsua.load.latencies import Latency, nearest_rank
+from sipsua.load.plan import Hold, Phase, Plan, Register
+from sipsua.load.sample import Count, ErrorCount, Health, Sample, Step
+from sipsua.load.saturation import SaturationWatch
+from sipsua.load.thresholds import Figure, Judged, Threshold, judge
+
+Key = tuple[int, int]
+"""Second and phase."""
+
+_ATTEMPTS = (Count.REGISTERED, Count.REFRESHED, Count.FAILED)
+
+
+class Results:
+    """The figures of one run, growing while it goes on."""
+
+    def __init__(self, plan: Plan, phones: int, *, workers: int = 1) -> None:
+        self.plan = plan
+        self.phones = phones
+        self.workers = workers
+        self.phases = [PhaseResult(index, phase) for index, phase in enumerate(plan.phases)]
+        self.rows: list[dict[str, Any]] = []
+        """The timeline: a row for each second and phase that all workers have told of."""
+        self.health: dict[int, Health] = {}
+        """Each worker's last."""
+        self.sent = self.received = 0
+        """Octets."""
+        self.lost_workers: list[dict[str, Any]] = []
+        self.interrupted = False
+        self.peak = dict.fromkeys(("locked", "registered", "opening"), 0)
+        """The most that a row had."""
+        self.judged: list[Judged] = []
+        """What became of the plan's thresholds; filled by `finish`."""
+        self._saturation = SaturationWatch(plan.saturation)
+        self._began_at: float | None = None
+        self._open: dict[Key, Sample] = {}
+        self._newest: dict[int, Key] = {}
+
+    # Growing
+
+    def add(self, sample: Sample) -> None:
+        """Take a worker's sample, or several workers' that were merged."""
+        if self._began_at is None:
+            self._began_at = sample.at - sample.length
+        key = (sample.second, sample.phase)
+        self.phases[sample.phase].add(sample, sample.at - sample.length - self._began_at)
+        self.sent += sample.sent
+        self.received += sample.received
+        for health in sample.health:
+            self._saturation.look(sample.second, sample.length, health)
+            self.health[health.worker] = health
+            self._newest[health.worker] = key
+        if key in self._open:
+            self._open[key].merge(sample)
+        else:
+            self._open[key] = sample
+        if len(self._newest) + len(self.lost_workers) >= self.workers:
+            self._close_rows(min(self._newest.values()))
+
+    def lose_worker(self, worker: int, phones: int, reason: str) -> None:
+        """A worker died: its phones are lost, and nobody waits for its samples any more."""
+        self.lost_workers.append({"worker": worker, "phones": phones, "reason": reason})
+        self.health.pop(worker, None)
+        self._newest.pop(worker, None)
+
+    def finish(self, *, interrupted: bool = False) -> None:
+        """The run is over; `interrupted` where somebody ended it early. Now the thresholds are judged."""
+        self.interrupted = interrupted
+        if self._open:
+            self._close_rows(max(self._open))
+        self.judged = judge(self.plan.fail_if, self)
+
+    def _close_rows(self, upto: Key) -> None:
+        for key in sorted(key for key in self._open if key <= upto):
+            row = _row(self._open.pop(key))
+            self.rows.append(row)
+            for name, most in self.peak.items():
+                self.peak[name] = max(most, row[name])
+
+    # Looking
+
+    @property
+    def phase(self) -> PhaseResult | None:
+        """The phase that goes on, or was the last."""
+        begun = [phase for phase in self.phases if phase.begin is not None]
+        return begun[-1] if begun else None
+
+    @property
+    def seconds(self) -> float:
+        """How long the run has lasted."""
+        return max((phase.begin + phase.seconds for phase in self.phases if phase.begin is not None), default=0.0)
+
+    @property
+    def counts(self) -> Counter[Count]:
+        """Of all phases."""
+        return sum((phase.counts for phase in self.phases), Counter())
+
+    @property
+    def errors(self) -> dict[str, ErrorCount]:
+        """Of all phases, the most frequent first."""
+        return merged_errors([phase.errors for phase in self.phases])
+
+    @property
+    def steps(self) -> dict[Step, Latency]:
+        """What was measured, of all phases."""
+        return merged_steps(self.phases)
+
+    @property
+    def saturated(self) -> bool:
+        """Whether the generator itself was the limit."""
+        return bool(self._saturation.spans)
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why the run has not passed."""
+        reasons = [f"threshold missed: {judged}" for judged in self.judged if judged.missed]
+        reasons += [
+            f"worker {lost['worker']} with its {lost['phones']} phones was lost: {lost['reason']}"
+            for lost in self.lost_workers
+        ]
+        if self.plan.saturation.then == "fail":
+            reasons += [
+                f"the generator was the limit: worker {span['worker']}, seconds {span['first']} to {span['last']}: {span['why']}"
+                for span in self._saturation.as_json()
+            ]
+        return reasons
+
+    @property
+    def passed(self) -> bool:
+        """No threshold was missed, no worker lost, and the generator was not the limit (unless the plan only wants to be told)."""
+        return not self.reasons
+
+    def figure(self, threshold: Threshold) -> float | None:
+        """What a threshold is about; None where it was never measured."""
+        phases = [
+            phase
+            for phase in self.phases
+            if phase.begin is not None and threshold.phase in (None, phase.name, phase.phase.do)
+        ]
+        figure = threshold.figure
+        if isinstance(figure, Step):
+            return _statistic(merged_steps(phases).get(figure), threshold.statistic)
+        if figure in (Figure.STORM_95, Figure.STORM_100):
+            return _slowest(phases, 95 if figure is Figure.STORM_95 else 100)
+        if figure is Figure.RATE:
+            register = [phase for phase in phases if isinstance(phase.phase, Register)]
+            seconds = sum(phase.seconds for phase in register)
+            return sum(phase.counts[Count.REGISTERED] for phase in register) / seconds if seconds else None
+        if figure in (Figure.LOCKED, Figure.REGISTERED):
+            hold = {phase.index for phase in phases if isinstance(phase.phase, Hold)}
+            values = [
+                row[figure] / (row["phones"] if threshold.unit else 1)
+                for row in self.rows
+                if row["phase"] in hold and row["phones"]
+            ]
+            return min(values, default=None)
+        if not phases:
+            return None
+        return self._counted(
+            figure, sum((phase.counts for phase in phases), Counter()), phases, share=bool(threshold.unit)
+        )
+
+    def _counted(self, figure: Figure, counts: Counter[Count], phases: list[PhaseResult], *, share: bool) -> float:
+        if figure is Figure.ERRORS:
+            count = sum(error.count for phase in phases for error in phase.errors.values())
+        else:
+            count = counts[Count(figure)]
+        if not share:
+            return count
+        of = {
+            Figure.ERRORS: sum(counts[one] for one in (*_ATTEMPTS, Count.LOST)),
+            Figure.FAILED: sum(counts[one] for one in _ATTEMPTS),
+            Figure.UNANSWERED: counts[Count.UNREGISTERED] + counts[Count.UNANSWERED],
+        }.get(figure, self.phones)
+        return count / max(1, of)
+
+    def as_json(self) -> dict[str, Any]:
+        """The whole, for a program:
+
+        - `run`: `name`, `seed`, `server`, `phones`, `workers`, `begin` (ISO 8601, UTC), `seconds`, `interrupted`, `passed`, `reasons`.
+        - `phases`: for each its `name`, what it was to `do`, when it was to `begin` (seconds of the run, null where it was not reached),
+          `seconds`, `counts`, `steps` (see `Latency.as_json`), `errors` by class with `count` and `example`, and `storm` with
+          `affected`, `recovered`, `seconds_to_95`, `seconds_to_100` (null where it was none, or that never came).
+        - `totals`: the same over all phases, `sent` and `received` octets, `histograms` (base64), and the `peak` of locked,
+          registered and opening.
+        - `timeline`: see `rows`; rates, errors, and octets are a second.
+        - `thresholds`, `saturation`, `lost_workers`.
+        """
+        steps = self.steps
+        return {
+            "sipsua": __version__,
+            "run": {
+                "name": self.plan.name,
+                "seed": self.plan.seed,
+                "server": self.plan.server,
+                "phones": self.phones,
+                "workers": self.workers,
+                "begin": None
+                if self._began_at is None
+                else datetime.fromtimestamp(self._began_at, UTC).isoformat(timespec="seconds"),
+                "seconds": round(self.seconds, 3),
+                "interrupted": self.interrupted,
+                "passed": self.passed,
+                "reasons": self.reasons,
+            },
+            "phases": [phase.as_json() for phase in self.phases],
+            "totals": {
+                "counts": _counts(self.counts),
+                "steps": {step: latency.as_json() for step, latency in steps.items()},
+                "errors": _errors(self.errors),
+                "sent": self.sent,
+                "received": self.received,
+                "histograms": {step: latency.encode() for step, latency in steps.items()},
+                "peak": dict(self.peak),
+            },
+            "timeline": self.rows,
+            "thresholds": [judged.as_json() for judged in self.judged],
+            "saturation": self._saturation.as_json(),
+            "lost_workers": self.lost_workers,
+        }
+
+
+@dataclass(slots=True)
+class PhaseResult:
+    """What came of a phase, in all workers together."""
+
+    index: int
+    phase: Phase
+    begin: float | None = None
+    """Seconds of the run; None while it has not begun."""
+    counts: Counter[Count] = field(default_factory=Counter)
+    steps: dict[Step, Latency] = field(default_factory=dict)
+    errors: dict[str, ErrorCount] = field(default_factory=dict)
+    recoveries: list[tuple[int, int]] = field(default_factory=list)
+    """When phones were registered again that had lost their flow, and when they had lost it: microseconds of one clock."""
+    seconds: float = 0.0
+    """How long it has lasted."""
+    _lengths: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """As in the plan; its kind where it has none."""
+        return self.phase.name or self.phase.do
+
+    def add(self, sample: Sample, begin: float) -> None:
+        """Take a sample of this phase that began at this second of the run."""
+        if self.begin is None:
+            self.begin = round(max(0.0, begin), 3)
+        for health in sample.health:
+            self._lengths[health.worker] = self._lengths.get(health.worker, 0.0) + sample.length
+        self.seconds = max(self._lengths.values(), default=0.0)
+        self.counts.update(sample.counts)
+        for step, values in sample.latencies.items():
+            self.steps.setdefault(step, Latency()).add(values)
+        for at, lasted in zip(sample.recovered, sample.latencies.get(Step.RECOVER, ()), strict=True):
+            self.recoveries.append((at, at - lasted))
+        self.errors = merged_errors([self.errors, sample.errors])
+
+    def storm(self) -> dict[str, Any] | None:
+        """What a storm did; None where it was none. Its clock runs from the first flow that was lost."""
+        if self.phase.do != "storm":
+            return None
+        affected = self.counts[Count.CUT] + self.counts[Count.LOST]
+        return {
+            "affected": affected,
+            "recovered": len(self.recoveries),
+            "seconds_to_95": self._seconds_to(95, affected),
+            "seconds_to_100": self._seconds_to(100, affected),
+        }
+
+    def _seconds_to(self, percent: int, affected: int) -> float | None:
+        wanted = -(-affected * percent // 100)
+        if not affected or len(self.recoveries) < wanted:
+            return None
+        first_loss = min(lost for _, lost in self.recoveries)
+        return round((sorted(self.recoveries)[wanted - 1][0] - first_loss) / 1_000_000, 3)
+
+    def as_json(self) -> dict[str, Any]:
+        """See `Results.as_json`."""
+        return {
+            "index": self.index,
+            "name": self.name,
+            "do": self.phase.do,
+            "begin": self.begin,
+            "seconds": round(self.seconds, 3),
+            "counts": _counts(self.counts),
+            "steps": {step: self.steps[step].as_json() for step in Step if step in self.steps},
+            "errors": _errors(self.errors),
+            "storm": self.storm(),
+        }
+
+
+def merged_steps(phases: list[PhaseResult]) -> dict[Step, Latency]:
+    """The latencies of several phases, in the order of the steps."""
+    merged: dict[Step, Latency] = {}
+    for step in Step:
+        for phase in phases:
+            if step in phase.steps:
+                merged.setdefault(step, Latency()).merge(phase.steps[step])
+    return merged
+
+
+def merged_errors(several: list[dict[str, ErrorCount]]) -> dict[str, ErrorCount]:
+    """Errors by class, the most frequent first."""
+    merged: dict[str, ErrorCount] = {}
+    for errors in several:
+        for kind, error in errors.items():
+            known = merged.get(kind)
+            merged[kind] = ErrorCount(
+                error.count + (known.count if known else 0), known.example if known else error.example
+            )
+    return dict(sorted(merged.items(), key=lambda item: -item[1].count))
+
+
+def _row(sample: Sample) -> dict[str, Any]:
+    """A second of all workers as a row of the timeline."""
+    length = max(sample.length, 1e-3)
+    counts = sample.counts
+    percentiles = {}
+    for step in Step:
+        if step in sample.latencies:
+            ordered = sorted(sample.latencies[step])
+            percentiles[step] = {"count": len(ordered)} | {
+                f"p{percent}_ms": nearest_rank(ordered, percent) for percent in (50, 95, 99)
+            }
+    return {
+        "second": sample.second,
+        "at": round(sample.at, 3),
+        "phase": sample.phase,
+        "seconds": round(sample.length, 3),
+        "phones": sample.phones,
+        "locked": sample.locked,
+        "registered": sample.registered,
+        "opening": sample.opening,
+        "registered_rate": round(counts[Count.REGISTERED] / length, 1),
+        "refreshed_rate": round(counts[Count.REFRESHED] / length, 1),
+        "failed_rate": round(counts[Count.FAILED] / length, 1),
+        "lost_rate": round(counts[Count.LOST] / length, 1),
+        "errors": round(sum(error.count for error in sample.errors.values()) / length, 1),
+        "sent": round(sample.sent / length),
+        "received": round(sample.received / length),
+        "cpu": round(max((health.cpu for health in sample.health), default=0.0), 3),
+        "lag_p99_ms": round(max((health.lag_ms for health in sample.health), default=0.0), 1),
+        "lag_max_ms": round(max((health.lag_max_ms for health in sample.health), default=0.0), 1),
+        "rss_kib": sum(health.rss_kib for health in sample.health),
+        "percentiles": percentiles,
+    }
+
+
+def _statistic(latency: Latency | None, statistic: str) -> float | None:
+    """In seconds."""
+    if latency is None or not latency.count:
+        return None
+    if statistic == "min":
+        return latency.lowest / 1e6
+    if statistic == "max":
+        return latency.highest / 1e6
+    if statistic == "mean":
+        return latency.total / latency.count / 1e6
+    return latency.percentile(float(statistic[1:])) / 1000
+
+
+def _slowest(phases: list[PhaseResult], percent: int) -> float | None:
+    """Of the storms that hit somebody the longest time; endless where one was never over."""
+    storms = [storm for storm in (phase.storm() for phase in phases) if storm and storm["affected"]]
+    times = [storm[f"seconds_to_{percent}"] for storm in storms]
+    return max((float("inf") if time is None else time for time in times), default=None)
+
+
+def _counts(counts: Counter[Count]) -> dict[str, int]:
+    return {count: counts[count] for count in Count}
+
+
+def _errors(errors: dict[str, ErrorCount]) -> dict[str, dict[str, Any]]:
+    return {kind: {"count": error.count, "example": error.example} for kind, error in errors.items()}
