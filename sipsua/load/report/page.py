@@ -105,6 +105,7 @@ def _environment() -> Environment:
         "duration": duration,
         "plural": _plural,
         "quantity": _quantity,
+        "sentence": _sentence,
     }
     return environment
 
@@ -177,8 +178,11 @@ def _plural(count: int, one: str, many: str = "") -> str:
     return f"{number(count)}{NBSP}{one if count == 1 else many or one + 's'}"
 
 
-def _quantity(value: float | None, unit: str) -> str:
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+
+
+def _quantity(value: float, unit: str) -> str:
     """A value of a threshold in the unit that the plan names."""
-    if value is None:
-        return "–"
-    return f"{number(value)}{NBSP}{unit}" if unit else number(value)
+    space = NBSP if unit and not unit.startswith("/") else ""
+    return f"{number(value)}{space}{unit}"

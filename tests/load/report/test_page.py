@@ -12,9 +12,25 @@ from typing import Any
 
 import pytest
 
+from sipsua.load.plan import Plan
 from sipsua.load.report.page import COUNT_TITLES, html_page
-from sipsua.load.sample import Count
+from sipsua.load.results import Results
+from sipsua.load.sample import Count, Health, Sample, Step
 from tests.load.report.runs import empty_run, failed_run, made_run, run_that_says, threshold
+
+PLAN = Plan.model_validate(
+    {
+        "name": "small & quick",
+        "server": "pbx.example.com",
+        "phones": [{"users": "1-10"}],
+        "phases": [
+            {"do": "register", "arrivals": {"rate": 10}},
+            {"do": "storm", "name": "power cut"},
+            {"do": "unregister"},
+        ],
+        "fail_if": ["register.p99 > 500ms", "unregister.p99 > 1s", "storm.100 > 1min", "rate < 1/s", "errors > 50%"],
+    }
+)
 
 VOID = {"meta", "line", "path", "rect", "circle"}
 
@@ -93,7 +109,7 @@ def test_run_that_failed_tells_each_reason() -> None:
     words = page(run).words
     assert "Passed" not in words
     for reason in run["run"]["reasons"]:
-        assert reason in words
+        assert f"{reason[0].upper()}{reason[1:]}." in words
 
 
 def test_run_that_was_interrupted_says_when() -> None:
@@ -121,13 +137,16 @@ def test_threshold_that_was_missed_is_told_apart_from_one_that_held_and_one_not_
     words = page(failed_run(60)).words
     assert "register.p99 > 500ms 812 ms 500 ms missed" in words
     assert "errors > 1% 0.37 % 1 % held" in words
-    assert "recover.p99 > 30s – 30,000 ms not measured" in words
+    assert "recover.p99 > 30s – 30 s not measured" in words
+    assert "storm.100 > 2min never 2 min missed" in words
 
 
 def test_threshold_without_a_unit_is_a_number() -> None:
     run = made_run(60)
-    run["thresholds"] = [threshold("lost > 3", 1.0, 3.0, "")]
-    assert "lost > 3 1 3 held" in page(run).words
+    run["thresholds"] = [threshold("lost > 3", 1.0, 3.0, ""), threshold("rate < 100/s", 120.0, 100.0, "/s")]
+    words = page(run).words
+    assert "lost > 3 1 3 held" in words
+    assert "rate < 100/s 120/s 100/s held" in words
 
 
 def test_errors_are_told_by_class_with_an_example_the_most_frequent_first() -> None:
@@ -169,8 +188,8 @@ def test_each_count_that_is_not_zero_is_told() -> None:
 
 def test_run_that_reached_no_phase_is_a_whole_page() -> None:
     told = page(empty_run())
-    assert "No phase was reached." in told.words
-    assert "nothing was measured" in told.words
+    assert "Failed The run was interrupted before anything was measured. Threshold missed:" in told.words
+    assert "ended before its first second was over" in told.words
     assert told.words.count("not reached") == 4
     assert "figure" not in {tag for tag, _ in told.elements}
 
@@ -183,6 +202,39 @@ def test_whatever_the_plan_and_the_server_say_is_only_text() -> None:
     assert kinds == expected
     assert not [name for _, attributes in told.elements for name in attributes if name.startswith("on")]
     assert "alert(1)>'\"&{{7*7}}" in told.words
+
+
+def test_real_results_become_a_page() -> None:
+    results = Results(PLAN, 10, workers=1)
+    html_page(results.as_json())
+    for second, phase in enumerate((0, 0, 1, 1)):
+        sample = Sample(
+            second, 1_790_000_000.0 + second, phase, 1.0, phones=10, locked=10 - phase, registered=10 - phase
+        )
+        sample.health.append(Health(0, 0.99, 5.0, 9.0, 80_000))
+        if phase == 0:
+            sample.counts[Count.REGISTERED] = 5
+            for milliseconds in (20, 30, 40, 50, 60):
+                sample.record(Step.REGISTER, milliseconds / 1000)
+        else:
+            sample.counts[Count.LOST] = 1
+            sample.fail("lost: reset", "sip:1@pbx.example.com: <the> flow was reset")
+        results.add(sample)
+    results.finish(interrupted=True)
+    told = page(results.as_json())
+    assert "small & quick" in told.words
+    assert "Failed The run was interrupted after 4 s. " in told.words
+    assert "Threshold missed: unregister.p99 > 1s: it was never measured." in told.words
+    assert "register.p99 > 500ms 60 ms 500 ms held" in told.words
+    assert "rate < 1/s 5/s 1/s held" in told.words
+    assert "storm.100 > 1min never 1 min missed" in told.words
+    assert "0:00 to 0:04 0 " in told.words, "saturated throughout"
+    assert "lost: reset 2 sip:1@pbx.example.com: <the> flow was reset" in told.words
+    assert "2 power cut storm 2 lost their flow, 0 are back" in told.words
+    assert "3 unregister not reached" in told.words
+    assert (
+        json.loads(told.inline["script"][0])["step-register"]["told"][0] == ["40\N{NO-BREAK SPACE}ms"] * 2 + ["–"] * 2
+    )
 
 
 def test_page_asks_the_network_for_nothing() -> None:

@@ -135,6 +135,19 @@ def test_keys_reach_the_plot_and_read_it(browser: Browser, folder: Path) -> None
     assert browser.evaluate(LEGEND) == before
 
 
+@pytest.mark.parametrize("width", [390, 1280])
+def test_longest_reading_of_a_long_run_has_room(browser: Browser, folder: Path, width: int) -> None:
+    browser.open(folder / "hour.html", width=width)
+    cramped = browser.evaluate(
+        "[...document.querySelectorAll('figure')].flatMap((figure) => {"
+        " const { told } = readings[figure.dataset.key];"
+        " return [...figure.querySelectorAll('.legend b')].filter((place, series) => {"
+        "  place.textContent = told[series].reduce((one, other) => other.length > one.length ? other : one);"
+        "  return place.scrollWidth > place.clientWidth; }).map((place) => place.textContent); })"
+    )
+    assert cramped == []
+
+
 def test_page_is_whole_without_its_script(browser: Browser, folder: Path) -> None:
     browser.ask("Emulation.setScriptExecutionDisabled", value=True)
     try:
