@@ -153,7 +153,11 @@ def readings(plot: Plot) -> dict[str, Any]:
 def _span(values: Sequence[float | None], unit: Unit) -> str:
     measured = known(values)
     low, high = spoken(min(measured, default=None), unit), spoken(max(measured, default=None), unit)
-    return low if low == high else f"{low} – {high}"
+    if low == high:
+        return low
+    # The unit once, where it is the same: a legend is narrow.
+    name = re.sub(r".*\d", "", high)
+    return f"{low.removesuffix(name)} – {high}"
 
 
 def _description(plot: Plot) -> str:

@@ -141,3 +141,10 @@ def test_reading_of_a_long_run_is_from_the_lowest_to_the_highest_of_the_column()
     told = readings(plot([float(second) for second in range(3600)], size="small"))
     assert len(told["at"]) == 160
     assert told["told"][0][1] == "22 – 43"
+
+
+def test_reading_tells_the_unit_once_where_it_is_the_same() -> None:
+    values = [float(second % 22 + 1) * (100 if second > 1800 else 1) for second in range(3600)]
+    (told,) = readings(plot(values, size="small", unit=Unit.MS))["told"]
+    assert told[0].replace("\N{NO-BREAK SPACE}", " ") == "1 – 22 ms"
+    assert told[-1].replace("\N{NO-BREAK SPACE}", " ") == "100 ms – 2.2 s"
