@@ -109,7 +109,7 @@ class _Run:
         self._workers = workers
         self._gate = gate
         self._samples = samples
-        self._population = Population(plan)
+        self._population = Population(plan, worker=worker, workers=workers)
         self._connector = Connector(in_flight=plan.in_flight)
         self._crowd = Crowd(self._population, self._connector)
         self._loop = asyncio.get_running_loop()

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from importlib.metadata import version
 from typing import Any
 
-from sipsua import __version__
 from sipsua.load.latencies import Latency, nearest_rank
 from sipsua.load.plan import Hold, Phase, Plan, Register
 from sipsua.load.sample import Count, ErrorCount, Health, Sample, Step
@@ -201,7 +201,7 @@ class Results:
         """
         steps = self.steps
         return {
-            "sipsua": __version__,
+            "sipsua": version("sipsua"),
             "run": {
                 "name": self.plan.name,
                 "seed": self.plan.seed,
