@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sipsua.load.report.plot import Band, LegendEntry, Mark, Plot, Series, draw, legend, readings
-from sipsua.load.report.scale import Unit, duration, number
+from sipsua.load.report.scale import Unit, number, spoken
+from sipsua.load.report.seconds import whole_seconds
 from sipsua.load.sample import Step
 
 STEP_TITLES = {
@@ -46,13 +47,14 @@ class Figures:
     """The plots of one run."""
 
     def __init__(self, results: dict[str, Any]) -> None:
-        self._rows: list[dict[str, Any]] = results["timeline"]
+        self._timeline: list[dict[str, Any]] = results["timeline"]
+        self._rows = whole_seconds(self._timeline)
         self._phases: list[dict[str, Any]] = results["phases"]
-        ends = [row["second"] + 1.0 for row in self._rows]
-        ends += [phase["begin"] + phase["seconds"] for phase in self._phases if phase["begin"] is not None]
-        self._length = max([1.0, *ends])
-        # What a row tells is so at the end of its second.
-        self._instants = [row["second"] + 1.0 for row in self._rows]
+        self._begin = self._timeline[0]["at"] - self._timeline[0]["seconds"] if self._timeline else 0.0
+        # What a row tells is so at its end.
+        self._instants = [self._instant(row) for row in self._rows]
+        ends = [phase["begin"] + phase["seconds"] for phase in self._phases if phase["begin"] is not None]
+        self._length = max([1.0, *ends, *self._instants])
         self._bands = [
             Band(phase["begin"], phase["begin"] + phase["seconds"], str(number), phase["name"])
             for number, phase in enumerate(self._phases, 1)
@@ -163,13 +165,14 @@ class Figures:
     def _recovery(self, index: int, phase: dict[str, Any]) -> Figure:
         storm = phase["storm"]
         affected = storm["affected"]
-        rows = [row for row in self._rows if row["phase"] == index]
+        rows = [row for row in self._timeline if row["phase"] == index]
         back = [min(1.0, max(0.0, 1 - (row["phones"] - row["registered"]) / affected)) for row in rows]
         # The storm's clock runs from the first flow that is lost, which somebody else may have cut long after the phase began.
         calm = next((number for number, share in enumerate(back) if share < 1.0), 0)
-        instants = [row["second"] + 1.0 - phase["begin"] - calm for row in rows[calm:]]
+        start = self._instant(rows[calm]) - rows[calm]["seconds"]
+        instants = [round(self._instant(row) - start, 3) for row in rows[calm:]]
         told = [(storm["seconds_to_95"], "95 %"), (storm["seconds_to_100"], "100 %")]
-        marks = [Mark(at, f"{words} after {duration(at)}") for at, words in told if at is not None]
+        marks = [Mark(at, f"{words} after {spoken(at * 1000, Unit.MS)}") for at, words in told if at is not None]
         length = max([1.0, *instants, *(mark.at for mark in marks)])
         plot = Plot(
             key=f"storm-{index}",
@@ -210,6 +213,10 @@ class Figures:
             logarithmic=logarithmic,
         )
         return _figure(plot, note)
+
+    def _instant(self, row: dict[str, Any]) -> float:
+        """The end of a row, in seconds of the run."""
+        return max(0.0, round(float(row["at"]) - self._begin, 3))
 
     def _column(self, name: str) -> list[float | None]:
         return [row[name] for row in self._rows]

@@ -19,6 +19,7 @@ from markupsafe import Markup
 
 from sipsua.load.report.figures import STEP_TITLES, Figures
 from sipsua.load.report.scale import NBSP, Unit, clock, duration, number, spoken
+from sipsua.load.report.seconds import whole_seconds
 from sipsua.load.sample import Count, Step
 
 COUNT_TITLES = {
@@ -139,7 +140,7 @@ def _key_figures(results: dict[str, Any]) -> list[KeyFigure]:
     run, totals = results["run"], results["totals"]
     locked = totals["peak"]["locked"]
     errors = sum(error["count"] for error in totals["errors"].values())
-    fastest = max((row["registered_rate"] for row in results["timeline"]), default=0)
+    fastest = max((row["registered_rate"] for row in whole_seconds(results["timeline"])), default=0)
     register = totals["steps"].get(Step.REGISTER)
     slowness = [
         KeyFigure(f"Register, {words}", spoken(register[key], Unit.MS), f"{share} were faster")

@@ -259,16 +259,18 @@ def _draw_lines(svg: ElementTree.Element, plot: Plot, scale: Scale) -> None:
             _add(inner, "path", {"class": f"area s{series.style}"}, d=_area(plot, scale, stretches))
         if thinned:
             _add(inner, "path", {"class": f"range s{series.style}"}, d=_range(plot, scale, stretches))
-        _add(
-            inner,
-            "path",
-            {"class": f"line s{series.style}", "vector-effect": "non-scaling-stroke"},
-            d=_line(plot, scale, stretches),
-        )
+        # A point by itself has no length; with round ends it is a dot.
+        for kind, data in (
+            ("line", [line for line in stretches if len(line) > 1]),
+            ("dot", [line for line in stretches if len(line) == 1]),
+        ):
+            if data:
+                style = {"class": f"{kind} s{series.style}", "vector-effect": "non-scaling-stroke"}
+                _add(inner, "path", style, d=_line(plot, scale, data))
 
 
 def _line(plot: Plot, scale: Scale, stretches: Sequence[Sequence[Column]]) -> str:
-    """Through the middle of each column. One by itself has no length; h0 with round ends shows it as a dot."""
+    """Through the middle of each column; h0 is the line of one that stands by itself."""
     return "".join(
         f"M{' '.join(f'{_across(plot, column.x)} {_down(scale, column.middle)}' for column in line)}"
         + ("h0" if len(line) == 1 else "")

@@ -53,10 +53,22 @@ def test_generator_is_hatched_where_it_was_saturated_and_only_its_own_limits_are
     assert not any("hatch" in classes(figure) for figure in Figures(made_run(60)).health())
 
 
-def test_second_that_two_phases_share_has_both_rows() -> None:
+def test_row_stands_where_it_ended_also_where_the_run_ended_within_a_second() -> None:
     run = made_run(50)
-    run["timeline"].insert(16, run["timeline"][15] | {"phase": 1, "locked": 77})
-    assert Figures(run).phones().readings["told"][0][15:17] == [f"{run['timeline'][15]['locked']:,}", "77"]
+    run["timeline"][-1] |= {"at": run["timeline"][-2]["at"] + 0.25, "seconds": 0.25}
+    run["phases"][-1]["seconds"] -= 0.75
+    readings = Figures(run).phones().readings
+    assert readings["at"][-1] == 1
+    assert readings["at"][0] == round(1 / 49.25, 4)
+
+
+def test_hundredth_of_a_second_is_no_second_of_its_own() -> None:
+    run = made_run(50)
+    short = run["timeline"][15] | {"phase": 1, "seconds": 0.01, "registered_rate": 3000.0}
+    run["timeline"][15]["seconds"] = 0.99
+    run["timeline"].insert(16, short)
+    (peak, _) = Figures(run).rates().legend
+    assert float(peak.peak.removesuffix("/s").replace(",", "")) < 1000
 
 
 def test_storm_is_the_share_of_those_who_are_back() -> None:

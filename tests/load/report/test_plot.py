@@ -48,11 +48,13 @@ def test_area_closes_on_the_floor() -> None:
 
 
 def test_line_is_not_drawn_through_what_was_not_measured() -> None:
-    assert line(drawn(plot([1, None, None, None, None, 1, 1]))).count("M") == 2
+    assert line(drawn(plot([1, 1, None, None, None, None, 1, 1]))).count("M") == 2
 
 
 def test_value_by_itself_is_a_dot() -> None:
-    assert line(drawn(plot([None, 1, None]))).endswith("h0")
+    svg = drawn(plot([None, 1, None, None, None, 1, 1]))
+    assert [path.get("d") for path in of_class(svg, "dot")] == ["M285.7 0h0"]
+    assert line(svg).startswith("M857.1")
 
 
 def test_first_series_lies_on_top() -> None:
