@@ -176,7 +176,7 @@ class Figures:
         length = max([1.0, *instants, *(mark.at for mark in marks)])
         plot = Plot(
             key=f"storm-{index}",
-            title=f"Recovery from the storm: {phase['name']}",
+            title=f"{index + 1} {phase['name']}",
             unit=Unit.SHARE,
             length=length,
             instants=[0.0, *instants],

@@ -74,7 +74,7 @@ def test_hundredth_of_a_second_is_no_second_of_its_own() -> None:
 def test_storm_is_the_share_of_those_who_are_back() -> None:
     run = made_run(100)
     (storm,) = Figures(run).storms()
-    assert storm.title == "Recovery from the storm: power cut"
+    assert storm.title == "3 power cut"
     assert "5,000 of 5,000 phones" in storm.note.replace("\N{NO-BREAK SPACE}", " ")
     assert storm.readings["told"][0][0] == "0 %".replace(" ", "\N{NO-BREAK SPACE}")
     assert storm.readings["told"][0][-1].startswith("100")
