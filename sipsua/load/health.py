@@ -38,7 +38,7 @@ class HealthWatch:
             cpu=(cpu - self._cpu) / max(now - self._since, 1e-6),
             lag_ms=lags[int(0.99 * (len(lags) - 1))] * 1000,
             lag_max_ms=lags[-1] * 1000,
-            rss_kib=_resident_kib(),
+            rss_kib=resident_kib(),
         )
         self._lags.clear()
         self._cpu, self._since = cpu, now
@@ -55,7 +55,7 @@ class HealthWatch:
         self._timer = self._loop.call_at(self._due, self._probe)
 
 
-def _resident_kib() -> int:
+def resident_kib() -> int:
     """Resident memory of this process; 0 where the system does not say."""
     try:
         with open("/proc/self/statm", encoding="ascii") as file:

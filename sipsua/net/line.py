@@ -134,6 +134,7 @@ class Line:
     def flow_negotiating(self, flow: Flow) -> None:
         self._began = self._connector.now()
         self._flow = flow
+        self._dropped = [dropped for dropped in self._dropped if not dropped.is_closed]
         self.account.flow_negotiating(datetime.now(UTC))
         self.pump()
 
@@ -206,7 +207,7 @@ class Line:
         """The account has no flow any more. The socket goes when close_notify is answered or its limit is over; who leaves waits."""
         self._flow = None
         if flow is not None:
-            self._dropped = [*(other for other in self._dropped if not other.is_closed), flow]
+            self._dropped.append(flow)
 
     async def _open(self) -> None:
         config = self.account.config

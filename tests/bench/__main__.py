@@ -17,6 +17,7 @@ BENCHES = {
     "trust": "what verifying adds to the client's half of a handshake",
     "refresh": "CPU of a refresh on an open flow, split into TLS, SIP and loop",
     "idle": "memory of an idle registered phone",
+    "load": "the load engine: registrations for a CPU second, refreshes on a shared flow, phones in a GiB, storms",
     "fleet": "5,000 phones registered, refreshed and unregistered in one process",
 }
 
