@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sipsua.load.plan import BackoffSettings
+from sipsua.load.plan import BackoffSettings, Hold
 from sipsua.load.results import Results
 from sipsua.load.sample import Count
 from sipsua.testing.pbx_process import PbxProcess
@@ -74,9 +74,10 @@ def test_of_phones_of_which_one_in_a_hundred_meets_a_bad_certificate_exactly_tho
             if share:
                 once = BackoffSettings(base=3600, maximum=3600)  # one attempt in the time of the run
                 groups.append(group(share, name=code, server=f"127.0.0.1:{ports[code]}", backoff=once))
-        plan = plan_of(ports[""], ca, *groups, phases=held_twice(phones, 3, 200)[:1])
+        plan = plan_of(ports[""], ca, *groups, phases=(*held_twice(phones, 3, 200)[:1], Hold(do="hold", duration=1)))
         results = run(plan)
     expected = {f"certificate refused: {code}": share for code, share in shares.items() if share}
     assert {kind: error.count for kind, error in results.errors.items()} == expected
-    assert results.peak["locked"] == results.peak["registered"] == phones - bad
+    held = [row for row in results.rows if row["phase"] == 1]
+    assert {(row["locked"], row["registered"]) for row in held} == {(phones - bad, phones - bad)}
     assert results.counts[Count.REGISTERED] == phones - bad
