@@ -63,7 +63,8 @@ def make_group(plan: Plan, number: int, files: Files, limits: Limits, mistakes: 
     if users is None and rows is None:
         return None
     _check_names(texts, rows, where, place, mistakes)
-    size = _size(settings, users, rows, where, mistakes)
+    size = settings.count or len(users or rows or ())
+    mistakes.attempt(f"{where}.count", check_count, settings, size, users, rows)
     mistakes.attempt(f"{where}.mac", macs_from, settings.mac, size)
     if policy is None or len(mistakes) > before:
         return None
@@ -95,33 +96,20 @@ def make_group(plan: Plan, number: int, files: Files, limits: Limits, mistakes: 
     )
 
 
-def group_size(settings: PhoneGroup, files: Files) -> int:
-    """How many phones a group of a plan has. Raises BadConfiguration where its file cannot be read."""
-    if settings.count is not None:
-        return settings.count
-    if settings.csv is not None:
-        return len(files.rows(settings.csv))
-    return len(UserPattern(settings.users or ""))
-
-
-def _size(settings: PhoneGroup, users: UserPattern | None, rows: Rows | None, where: str, mistakes: Mistakes) -> int:
-    """How many phones; more than there are users is a mistake."""
-    there = len(users) if users is not None else len(rows or ())
-    count = settings.count or there
-    if count > there:
-        if users is not None:
-            longer = users.longer(count)
-            such = f", such as {longer}" if longer else ""
-            mistakes.add(
-                f"{where}.count",
-                f"{count} phones are wanted, {users.pattern} has {there}: write a longer pattern{such}, or a count of {there} at most",
-            )
-        elif rows is not None and _order(settings, rows) is Order.USER:
-            mistakes.add(
-                f"{where}.count",
-                f'{count} phones are wanted, {rows.path} has {there} rows: add rows, or say order = "sequential" to use them again',
-            )
-    return count
+def check_count(settings: PhoneGroup, count: int, users: UserPattern | None, rows: Rows | None) -> None:
+    """See that a group's pattern or CSV has enough for so many phones. Raises BadConfiguration."""
+    if users is not None and count > len(users):
+        longer = users.longer(count)
+        such = f", such as {longer}" if longer else ""
+        raise BadConfiguration(
+            f"{count} phones are wanted, {users.pattern} has {len(users)}",
+            fix=f"write a longer pattern{such}, or take {len(users)} at most",
+        )
+    if rows is not None and count > len(rows) and _order(settings, rows) is Order.USER:
+        raise BadConfiguration(
+            f"{count} phones are wanted, {rows.path} has {len(rows)} rows",
+            fix='add rows, or say order = "sequential" to use them again',
+        )
 
 
 def _order(settings: PhoneGroup, rows: Rows) -> Order:

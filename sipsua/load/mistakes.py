@@ -14,6 +14,8 @@ from sipsua.errors import BadConfiguration, printable
 MOST = 20
 """Mistakes that are told; a wrong column makes one in each of ten thousand rows."""
 
+FIX = "correct the plan; `sipsua load plan --example` shows all its parts"
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -30,8 +32,8 @@ class Mistakes:
         return len(self._lines)
 
     def add(self, where: str, what: str) -> None:
-        """One more. `where` is the field or the place in a file."""
-        self._lines[printable(f"{where}: {what}")] = None
+        """One more. `where` is the field or the place in a file; it may be empty."""
+        self._lines[printable(f"{where}: {what}" if where else what)] = None
 
     def attempt(self, where: str, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
         """What `work` returns; None where it raises BadConfiguration, which is then one of the mistakes."""
@@ -44,10 +46,14 @@ class Mistakes:
                 self.add(where, sentence(error))
             return None
 
-    def check(self, fix: str) -> None:
-        """Raise BadConfiguration where there are any; `fix` is what to do about all of them."""
+    def error(self, fix: str = FIX) -> BadConfiguration:
+        """All of them as one error; `fix` is what to do about them."""
+        return BadLines(list(self._lines), fix)
+
+    def check(self, fix: str = FIX) -> None:
+        """Raise BadConfiguration where there are any."""
         if self._lines:
-            raise BadLines(list(self._lines), fix)
+            raise self.error(fix)
 
 
 class BadLines(BadConfiguration):

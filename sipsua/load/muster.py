@@ -26,8 +26,7 @@ def muster(group: Group, own: range, worker: int, workers: int, mistakes: Mistak
     else:
         for number in range(worker, len(group.rows), workers):
             _look_at(group, number, group.rows.rows[number], mistakes)
-    for index in range(min(len(group.pool), group.size)):
-        mistakes.attempt(f"{group.where}.source", check_ours, group.pool[index])
+    mistakes.attempt(f"{group.where}.source", group.pool.check, group.size)
     if len(mistakes):
         return
     seen = set()

@@ -12,12 +12,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from sipsua.account.config import MAX_SECONDS, Target
 from sipsua.account.users import UserPattern
 from sipsua.errors import BadConfiguration
 from sipsua.load.pool import network
+from sipsua.load.thresholds import Threshold
 from sipsua.trust.crl import CrlList
 from sipsua.trust.manufacturer import normal_mac
 from sipsua.trust.policy import NameRule, Policy, Revocation, TlsVersion
@@ -375,9 +376,21 @@ class Plan(Part):
     """Handshakes under way at a time, in all workers together."""
     grace: Seconds = 10.0
     """After Ctrl-C: seconds for unregistering."""
-    fail_if: tuple[str, ...] = ()
-    """Thresholds, such as `register.p99 > 500ms` or `errors > 0.1%`: one that holds makes the run fail."""
+    fail_if: tuple[Annotated[str, _read_by(Threshold.parse)], ...] = ()
+    """Thresholds (see `sipsua.load.thresholds`), such as `register.p99 > 500ms` or `errors > 0.1%`: one that holds makes the run fail."""
     saturation: Saturation = Saturation()
     timeouts: Timeouts = Timeouts()
     directory: Path = Field(default=Path("."), exclude=True)
     """What relative paths are relative to: where the plan's file is."""
+
+    @field_validator("fail_if")
+    @classmethod
+    def _of_phases(cls, lines: tuple[str, ...], others: ValidationInfo) -> tuple[str, ...]:
+        """A phase that a threshold names must be there; where the phases are wrong, that is told."""
+        phases: tuple[Phase, ...] = others.data.get("phases", ())
+        known = {phase.name or phase.do for phase in phases} | {phase.do for phase in phases}
+        for line in lines:
+            phase = Threshold.parse(line).phase
+            if phases and phase is not None and phase not in known:
+                raise ValueError(f"{line!r}: no phase is called {phase}: choose from {', '.join(sorted(known))}")
+        return lines

@@ -40,6 +40,15 @@ class AddressPool:
         offset = index - (self._ends[place] - _usable(one))
         return str(one[offset + (one.num_addresses > _usable(one))])
 
+    def check(self, count: int) -> None:
+        """See that this machine has the first `count` of them. Raises BadConfiguration for one that it has not."""
+        begin = 0
+        for one, end in zip(self._networks, self._ends, strict=True):
+            if not (one.version == 4 and one.is_loopback):
+                for index in range(begin, min(end, count)):
+                    check_ours(self[index])
+            begin = end
+
 
 def network(text: str) -> Network:
     """The network, or the single address as a network of one. Raises BadConfiguration."""

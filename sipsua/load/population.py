@@ -18,8 +18,6 @@ from sipsua.load.mistakes import Mistakes
 from sipsua.load.muster import make_certificates, muster
 from sipsua.load.plan import Plan
 
-FIX = "correct the plan; `sipsua load plan --example` shows all its parts"
-
 
 class Population:
     """All phones of a plan."""
@@ -39,15 +37,15 @@ class Population:
             resolve=timeouts.resolve, connect=timeouts.connect, handshake=timeouts.handshake, close=timeouts.close
         )
         made = [make_group(plan, number, files, limits, mistakes) for number in range(len(plan.phones))]
-        mistakes.check(FIX)
+        mistakes.check()
         self._groups = [group for group in made if group is not None]
         self._ends = list(accumulate(group.size for group in self._groups))
         for group, end in zip(self._groups, self._ends, strict=True):
             muster(group, _share(group.size, end - group.size, worker, workers), worker, workers, mistakes)
-        mistakes.check(FIX)
+        mistakes.check()
         for group, end in zip(self._groups, self._ends, strict=True):
             make_certificates(group, _share(group.size, end - group.size, worker, workers), mistakes)
-        mistakes.check(FIX)
+        mistakes.check()
 
     def __len__(self) -> int:
         return self._ends[-1]

@@ -267,7 +267,7 @@ def test_all_mistakes_are_told_at_once_and_shared_ones_once(tmp_path: Path) -> N
         'phones[0].server: there is none: give server = "HOST:PORT" here, or at the top of the plan for all',
         'trust.ca: nobody is trusted: give the certificate of the server\'s CA, ca = ["ca.pem"], or other lists',
         "phones[0].uri: {usr} is not known: did you mean {user}?",
-        "phones[0].count: 500 phones are wanted, 1000-1099 has 100: write a longer pattern, such as 1000-1499, or a count of 100 at most",
+        "phones[0].count: 500 phones are wanted, 1000-1099 has 100: write a longer pattern, such as 1000-1499, or take 100 at most",
         "phones[1].csv: there is no file DIR/phones.csv: check the path, which is relative to the plan",
         'phones[1].server: there is none: give server = "HOST:PORT" here, or at the top of the plan for all',
         'phones[2].server: there is none: give server = "HOST:PORT" here, or at the top of the plan for all',
@@ -286,7 +286,7 @@ def test_all_mistakes_are_told_at_once_and_shared_ones_once(tmp_path: Path) -> N
         (
             {"users": "a,b", "count": 3},
             {},
-            "phones[0].count: 3 phones are wanted, a,b has 2: write a longer pattern, or a count of 2 at most",
+            "phones[0].count: 3 phones are wanted, a,b has 2: write a longer pattern, or take 2 at most",
         ),
         (
             {"users": "1", "uri": "{user}@x"},
