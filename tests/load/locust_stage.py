@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import msgpack
+import msgpack  # type: ignore[import-untyped]
 import zmq
 import zmq.asyncio
 

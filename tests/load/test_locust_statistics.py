@@ -7,7 +7,7 @@ import subprocess
 import sys
 from array import array
 
-import msgpack
+import msgpack  # type: ignore[import-untyped]
 import pytest
 
 from sipsua.load.locust.statistics import ROWS, Entry, Statistics

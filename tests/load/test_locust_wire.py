@@ -6,7 +6,7 @@ import asyncio
 import sys
 from collections.abc import Callable
 
-import msgpack
+import msgpack  # type: ignore[import-untyped]
 import pytest
 
 from sipsua.errors import BadConfiguration, NoAnswer, SipsuaError, Unreachable
@@ -16,13 +16,14 @@ from tests.load.locust_stage import Master
 
 async def silence_of(port: int, link: Link) -> SipsuaError:
     """What is said of what is at a port, once the connection has come so far."""
-    wire = Wire("127.0.0.1", port, "one", print, lambda _: None)
+    reached = asyncio.Event()
+    wire = Wire("127.0.0.1", port, "one", print, lambda new: reached.set() if new is link else None)
     await wire.open()
     try:
-        async with asyncio.timeout(10):
-            while wire.link is not link:
-                await asyncio.sleep(0.01)
-        assert not wire.send("client_ready", -1) or link is Link.SPEAKING
+        if link is not Link.NOWHERE:
+            async with asyncio.timeout(10):
+                await reached.wait()
+        assert wire.send("client_ready", -1) is (link is Link.SPEAKING)
         return wire.silence()
     finally:
         await wire.close()
@@ -95,7 +96,9 @@ async def test_zeromq_that_does_not_answer() -> None:
 async def test_garbage_is_told_once_and_left_out(garbage: bytes) -> None:
     lines: list[str] = []
     async with Master() as master:
-        wire = Wire("127.0.0.1", master.port, "one", lines.append, lambda link: moved.set())
+        wire = Wire(
+            "127.0.0.1", master.port, "one", lines.append, lambda link: moved.set() if link is Link.SPEAKING else None
+        )
         moved = asyncio.Event()
         await wire.open()
         try:
@@ -120,7 +123,7 @@ async def test_garbage_is_told_once_and_left_out(garbage: bytes) -> None:
 @pytest.mark.asyncio
 async def test_host_without_an_address_is_refused_at_once() -> None:
     wire = Wire("no..host", 5557, "one", print, lambda _: None)
-    with pytest.raises(Unreachable, match="the host of the Locust master, no..host, has no address"):
+    with pytest.raises(Unreachable, match=r"the host of the Locust master, no\.\.host, has no address"):
         await wire.open()
 
 
@@ -136,3 +139,9 @@ def test_without_the_libraries_the_extra_is_named(library: str, monkeypatch: pyt
 def test_name_that_zeromq_or_a_log_cannot_take_is_refused(name: str) -> None:
     with pytest.raises(BadConfiguration, match="no name for a Locust worker"):
         Wire("127.0.0.1", 5557, name, print, lambda _: None)
+
+
+@pytest.mark.parametrize("port", [0, 65_536])
+def test_port_that_is_none_is_refused(port: int) -> None:
+    with pytest.raises(BadConfiguration, match="no port of a Locust master"):
+        Wire("127.0.0.1", port, "one", print, lambda _: None)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import importlib
 from collections.abc import Callable
-from contextlib import suppress
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -23,6 +22,10 @@ LARGEST = 16 * 1024 * 1024
 
 LINGER = 1.0
 """Seconds that the last messages have to leave, once the connection is closed."""
+
+
+REST = 0.5
+"""Seconds without a connection, before it is made anew."""
 
 
 class Message(NamedTuple):
@@ -50,12 +53,14 @@ class Wire:
     def __init__(
         self, host: str, port: int, name: str, tell: Callable[[str], None], moved: Callable[[Link], None]
     ) -> None:
-        """`moved` is called when ZeroMQ speaks with the master, and when it no longer does. Raises BadConfiguration where the libraries
-        are missing, and where the name is none."""
+        """`moved` is called with each new state of the connection. Raises BadConfiguration where the libraries
+        are missing, and where name or port are none."""
         if not 0 < len(name.encode()) < 256 or not name.isprintable():
             raise BadConfiguration(
                 f"{name!r} is no name for a Locust worker", fix="give 1 to 255 printable characters, such as host1_1"
             )
+        if not 0 < port < 65536:
+            raise BadConfiguration(f"{port} is no port of a Locust master", fix="give one from 1 to 65535")
         self._zmq = _library("zmq")
         self._zmq_asyncio = _library("zmq.asyncio")
         self._monitor = _library("zmq.utils.monitor")
@@ -66,7 +71,6 @@ class Wire:
         self._name = name
         self._tell = tell
         self._moved = moved
-        self._watcher: asyncio.Task[None] | None = None
         self.link = Link.NOWHERE
         self.garbled = 0
         """Messages that were none of Locust's."""
@@ -84,14 +88,29 @@ class Wire:
                 fix="check its name",
                 kind="DNS failure",
             ) from None
-        self._ipv6 = all(":" in str(entry[4][0]) for entry in found)
+        zmq = self._zmq
         self._context = self._zmq_asyncio.Context()
-        self._connect()
+        self._socket = socket = self._context.socket(zmq.DEALER)
+        socket.setsockopt(zmq.IDENTITY, self._name.encode())
+        socket.setsockopt(zmq.IPV6, int(all(":" in str(entry[4][0]) for entry in found)))
+        # What is said while there is no connection would otherwise be said to whoever takes the next one.
+        socket.setsockopt(zmq.IMMEDIATE, 1)
+        socket.setsockopt(zmq.MAXMSGSIZE, LARGEST)
+        socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
+        socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, 30)
+        socket.setsockopt(zmq.RECONNECT_IVL_MAX, 2000)
+        self._events = socket.get_monitor_socket()
+        self._watcher = asyncio.get_running_loop().create_task(self._watch(self._events))
+        socket.connect(f"tcp://{self._where}")
 
-    def renew(self) -> None:
-        """Connect anew. Not while somebody waits in `receive`."""
-        self._disconnect(0.0)
-        self._connect()
+    async def renew(self) -> None:
+        """Connect anew."""
+        endpoint = f"tcp://{self._where}"
+        self._socket.disconnect(endpoint)
+        self._move(Link.NOWHERE)
+        # The master takes nobody with the name of one that it has not yet seen going.
+        await asyncio.sleep(REST)
+        self._socket.connect(endpoint)
 
     def send(self, kind: str, data: Any = None) -> bool:
         """Send a message; returns whether there was a connection to take it."""
@@ -133,32 +152,12 @@ class Wire:
 
     async def close(self) -> None:
         """Let the last messages leave, and close."""
-        self._disconnect(LINGER)
-        if self._watcher is not None:
-            with suppress(asyncio.CancelledError):
-                await self._watcher
-        await asyncio.to_thread(self._context.term)
-
-    def _connect(self) -> None:
-        zmq = self._zmq
-        self.link = Link.NOWHERE
-        socket = self._socket = self._context.socket(zmq.DEALER)
-        socket.setsockopt(zmq.IDENTITY, self._name.encode())
-        socket.setsockopt(zmq.IPV6, int(self._ipv6))
-        # What is said while there is no connection would otherwise be said to whoever takes the next one.
-        socket.setsockopt(zmq.IMMEDIATE, 1)
-        socket.setsockopt(zmq.MAXMSGSIZE, LARGEST)
-        socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
-        socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, 30)
-        socket.setsockopt(zmq.RECONNECT_IVL_MAX, 2000)
-        self._watcher = asyncio.get_running_loop().create_task(self._watch(socket.get_monitor_socket()))
-        socket.connect(f"tcp://{self._where}")
-
-    def _disconnect(self, linger: float) -> None:
-        if self._watcher is not None:
-            self._watcher.cancel()
+        self._watcher.cancel()
+        await asyncio.wait([self._watcher])
         self._socket.disable_monitor()
-        self._socket.close(linger=int(linger * 1000))
+        self._events.close(linger=0)
+        self._socket.close(linger=int(LINGER * 1000))
+        await asyncio.to_thread(self._context.term)
 
     async def _watch(self, events: Any) -> None:
         zmq = self._zmq
@@ -167,22 +166,21 @@ class Wire:
             zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL,
             zmq.EVENT_HANDSHAKE_FAILED_AUTH,
         )
-        try:
-            while True:
-                event = self._monitor.parse_monitor_message(await events.recv_multipart())["event"]
-                if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-                    self.link = Link.SPEAKING
-                    self._moved(self.link)
-                elif event == zmq.EVENT_CONNECTED:
-                    # What hung up on us once is still what it is when TCP stands again.
-                    self.link = Link.FOREIGN if self.link is Link.FOREIGN else Link.CONNECTED
-                elif event in foreign or (event == zmq.EVENT_DISCONNECTED and self.link is Link.CONNECTED):
-                    self.link = Link.FOREIGN
-                elif event == zmq.EVENT_DISCONNECTED and self.link is Link.SPEAKING:
-                    self.link = Link.NOWHERE
-                    self._moved(self.link)
-        finally:
-            events.close(linger=0)
+        while True:
+            event = self._monitor.parse_monitor_message(await events.recv_multipart())["event"]
+            if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                self._move(Link.SPEAKING)
+            elif event == zmq.EVENT_CONNECTED:
+                # What hung up on us once is still what it is when TCP stands again.
+                self._move(Link.FOREIGN if self.link is Link.FOREIGN else Link.CONNECTED)
+            elif event in foreign or (event == zmq.EVENT_DISCONNECTED and self.link is Link.CONNECTED):
+                self._move(Link.FOREIGN)
+            elif event == zmq.EVENT_DISCONNECTED and self.link is Link.SPEAKING:
+                self._move(Link.NOWHERE)
+
+    def _move(self, link: Link) -> None:
+        self.link = link
+        self._moved(link)
 
     def _unpack(self, payload: bytes) -> Message | None:
         try:

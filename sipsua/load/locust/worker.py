@@ -159,9 +159,10 @@ class LocustWorker:
         end, pause = None if patience is None else loop.time() + patience, self._pace.knock
         while end is None or loop.time() < end:
             asked = self._wire.send("client_ready", _ANY_VERSION)
+            awaited = ("ack", _INTERRUPT) if asked else ("ack", _INTERRUPT, _MET)
             try:
                 async with asyncio.timeout(max(pause, self._pace.answer) if asked else pause):
-                    while (message := await self._inbox.get()).kind not in ("ack", _INTERRUPT, _MET):
+                    while (message := await self._inbox.get()).kind not in awaited:
                         pass
             except TimeoutError:
                 pause = min(2 * pause, self._pace.knock_most)
@@ -222,7 +223,7 @@ class LocustWorker:
         self._state = "running"
 
     async def _leave(self, within: float) -> None:
-        """End the run, if there is one. A master that was lost is not told of it: the next one would count what is not of its run."""
+        """End the run, if there is one, and tell the master what came of it."""
         if self._crew is not None and self._crew.active:
             await self._crew.leave(within)
             self._report()
@@ -248,7 +249,7 @@ class LocustWorker:
             self._heard = loop.time()
             if message.kind == "reconnect":
                 self._tell(f"the Locust master at {self._wire} wants to be connected with anew")
-                self._wire.renew()
+                await self._wire.renew()
             elif message.kind in _HEEDED:
                 self._inbox.put_nowait(message)
 
@@ -256,7 +257,7 @@ class LocustWorker:
         if link is Link.SPEAKING:
             self._met = asyncio.get_running_loop().time()
             self._inbox.put_nowait(Message(_MET, None))
-        elif self._joined:
+        elif link is Link.NOWHERE and self._joined:
             self._tell(
                 f"the Locust master at {self._wire} hung up: the phones stay for {self._pace.silence:g} s, if it does not come back"
             )
@@ -294,8 +295,8 @@ class LocustWorker:
 
     def _report(self) -> None:
         """Tell the master what was measured since the last report; what it cannot be told now is told later."""
-        if self._crew is None or not self._joined:
-            return
+        if self._crew is None or not self._joined or self._heard < self._met:
+            return  # nobody to tell; or a master that does not know us yet, and would count what is not of its run
         if self._crew.active:
             self._crew.drain()
         if self._wire.send("stats", {**self._crew.statistics.report(), **self._users()}):
