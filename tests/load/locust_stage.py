@@ -7,7 +7,6 @@ import json
 import signal
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -156,12 +155,12 @@ class Master:
         return sum(row[what] for report in self.said("stats") for row in report["stats"] if row["name"] == name)
 
 
-async def _run(phones: Alike, master: int, name: str) -> None:
+async def _run(plan: Plan, master: int, name: str) -> None:
     def say(**line: Any) -> None:
         sys.stdout.write(json.dumps(line) + "\n")
         sys.stdout.flush()
 
-    worker = LocustWorker(plan_of(), phones, "127.0.0.1", master, name=name, tell=lambda line: say(line=line))
+    worker = LocustWorker(plan, "127.0.0.1", master, name=name, tell=lambda line: say(line=line))
 
     async def tell_all() -> None:
         last = None
@@ -180,6 +179,8 @@ async def _run(phones: Alike, master: int, name: str) -> None:
 
 def main() -> None:
     """A worker as a process: its lines and its totals, whenever they change, as JSON to standard output."""
-    port, authority, count, master, name = sys.argv[1:]
-    phones = Alike(int(port), Path(authority).read_bytes(), int(count))
-    asyncio.run(_run(phones, int(master), name))
+    port, authority, users, master, name = sys.argv[1:]
+    plan = plan_of(
+        server=f"127.0.0.1:{port}", phones=[{"users": users, "password": "secret"}], trust={"ca": [authority]}
+    )
+    asyncio.run(_run(plan, int(master), name))

@@ -22,10 +22,11 @@ import pytest
 
 from sipsua.load.locust.locustfile import locustfile
 from sipsua.testing.pbx_process import PbxProcess
+from sipsua.testing.registrar import users_in
 
 TOP = Path(__file__).parent.parent.parent
-PHONES = 80
-USERS = {str(1000 + index): "secret" for index in range(PHONES)} | {"1003": "not what the phone says"}
+PHONES = "1000-1079"
+USERS = users_in(PHONES, "secret") | {"1003": "not what the phone says"}
 
 Table = dict[str, tuple[int, int]]
 """Requests and failures by the name of a row."""
@@ -59,7 +60,7 @@ class Worker:
             self.process = subprocess.Popen(
                 [
                     *(sys.executable, "-c", "from tests.load.locust_stage import main; main()"),
-                    *(str(pbx.port), str(place / "ca.pem"), str(PHONES), str(master), name),
+                    *(str(pbx.port), str(place / "ca.pem"), PHONES, str(master), name),
                 ],
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -175,16 +176,18 @@ def test_run_without_the_web_page_ends_with_our_numbers(stage: Stage) -> None:
     assert master.wait(10) == 1, stage.log()  # Locust's way to say that there were failures
     ours = sum_of(workers)
     assert ours["REGISTER"] == (40, 1)
-    assert ours["unREGISTER"] == (39, 0)
     assert ours["TLS handshake"] == (40, 0)
-    assert [worker.totals()["untold"] for worker in workers] == [[], []]
     assert sorted(worker.totals()["number"] for worker in workers) == [0, 1]
-    # Its CSV may be a second older than its end.
-    end = {
-        row["name"]: (row["num_requests"], row["num_failures"])
-        for row in json.loads((stage.place / "end.json").read_text())
+    # The master hears its workers for half a second after its end: on a busy machine not all that leave are told in time.
+    report = json.loads((stage.place / "end.json").read_text())
+    end = {row["name"]: (row["num_requests"], row["num_failures"]) for row in report}
+    last = {"unREGISTER", "Aggregated"}
+    assert {name: row for name, row in end.items() if name not in last} == {
+        name: row for name, row in ours.items() if name not in last
     }
-    assert end == {name: counts for name, counts in ours.items() if name != "Aggregated"}
+    untold = sum(row["requests"] for worker in workers for row in worker.totals()["untold"])
+    assert ours.get("unREGISTER", (0, 0))[0] + untold == 39
+    # Its CSV may be a second older than its end.
     table = table_of((stage.place / "out_stats.csv").read_text())
     assert table["REGISTER"] == ours["REGISTER"]
     assert table["TLS handshake"] == ours["TLS handshake"]

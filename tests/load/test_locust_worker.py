@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from sipsua.account.config import AccountConfig
 from sipsua.errors import BadConfiguration, NoAnswer
 from sipsua.load.locust.crew import Crew
 from sipsua.load.locust.worker import LocustWorker
@@ -59,9 +60,9 @@ async def stage(
         one = Stage(pbx)
         worker = LocustWorker(
             plan or plan_of(),
-            Alike(pbx.port, ca_pem or pbx.ca_pem, phones),
             "127.0.0.1",
             master.port,
+            population=Alike(pbx.port, ca_pem or pbx.ca_pem, phones),
             name=name,
             tell=one.tell,
             pace=PACE,
@@ -103,6 +104,18 @@ async def test_two_workers_have_no_phone_in_common() -> None:
                 await master.spawn(3, name, parsed_options={"expect_workers": 2})
             await one.pbx.until(lambda: one.bound(1000, 1002, 1004))
             await two.pbx.until(lambda: two.bound(1001, 1003, 1005))
+
+
+@pytest.mark.asyncio
+async def test_worker_with_the_name_of_another_is_told_why_no_master_takes_it() -> None:
+    async with Master() as master, stage(master) as one:
+        await master.hear("client_ready")
+        async with stage(master) as other:
+            async with asyncio.timeout(10):
+                await other.told.wait()
+            assert "is no other worker called the same?" in other.lines[0]
+        await master.spawn(1)
+        await one.pbx.until(lambda: one.bound(1000))
 
 
 @pytest.mark.asyncio
@@ -258,6 +271,32 @@ async def test_worker_that_the_master_does_not_expect_leaves_and_says_how_to_exp
         assert one.pbx.registrar.requests.total() == 0
 
 
+class Spoilt(Alike):
+    """Phones of which the third has a certificate that cannot be read."""
+
+    def config(self, index: int) -> AccountConfig:
+        if index == 2:
+            raise BadConfiguration("phone.pem is empty", fix="make it again")
+        return super().config(index)
+
+
+@pytest.mark.asyncio
+async def test_phone_whose_files_have_gone_bad_ends_the_worker_in_order() -> None:
+    async with Master() as master, PocketPbx(USERS) as pbx:
+        phones = Spoilt(pbx.port, pbx.ca_pem, 5)
+        worker = LocustWorker(plan_of(), "127.0.0.1", master.port, population=phones, pace=PACE)
+        running = asyncio.create_task(worker.run())
+        await master.hear("client_ready")
+        await master.spawn(2)
+        await pbx.until(lambda: len(pbx.bindings) == 2)
+        await master.spawn(3)
+        with pytest.raises(BadConfiguration, match=r"phone\.pem is empty"):
+            await running
+        assert not pbx.bindings
+        await master.hear("quit")
+        assert master.told("unREGISTER") == 2
+
+
 @pytest.mark.asyncio
 async def test_master_that_does_not_number_its_workers_is_refused() -> None:
     async with Master(ack={"version": "2.8.0"}) as master, stage(master) as one:
@@ -311,7 +350,8 @@ async def test_master_that_starts_later_finds_its_worker(unused_tcp_port: int) -
 async def test_master_that_never_answers_is_given_up() -> None:
     async with Master(answers=False) as master, PocketPbx(USERS) as pbx:
         phones = Alike(pbx.port, pbx.ca_pem, 1)
-        worker = LocustWorker(plan_of(), phones, "127.0.0.1", master.port, pace=replace(PACE, first_answer=0.3))
+        pace = replace(PACE, first_answer=0.3)
+        worker = LocustWorker(plan_of(), "127.0.0.1", master.port, population=phones, pace=pace)
         with pytest.raises(NoAnswer, match="does not take this worker"):
             await worker.run()
 

@@ -24,8 +24,8 @@ Alarm = Callable[[str, str], None]
 """Takes what the person at the master shall see, too, and its kind: an example of an error and its class."""
 
 
-class Population(Phones, Protocol):
-    """The phones of the plan."""
+class Numbered(Phones, Protocol):
+    """Phones by number from 0: a `Population`."""
 
     def __len__(self) -> int:
         """How many there are."""
@@ -34,9 +34,7 @@ class Population(Phones, Protocol):
 class Crew:
     """A worker's phones, on the running loop. `leave` ends it."""
 
-    def __init__(
-        self, plan: Plan, population: Population, *, number: int, shares: int, tell: Tell, alarm: Alarm
-    ) -> None:
+    def __init__(self, plan: Plan, population: Numbered, *, number: int, shares: int, tell: Tell, alarm: Alarm) -> None:
         """Of worker `number`, counted from 0, of `shares`. Raises BadConfiguration where no phones are left for it."""
         if number >= shares:
             raise BadConfiguration(
