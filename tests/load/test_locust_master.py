@@ -264,3 +264,19 @@ def test_worker_that_is_interrupted_is_gone_for_the_master_at_once(stage: Stage)
     until(lambda: "The last worker quit, stopping test." in stage.log(), "the end")
     assert "missing" not in stage.log()
     assert stage.pbx.counts().bound == 0
+
+
+def test_locustfile_without_a_master_says_where_phones_register(tmp_path: Path) -> None:
+    (tmp_path / "locustfile.py").write_text(locustfile())
+    done = subprocess.run(
+        [sys.executable, "-m", "locust", "-f", "locustfile.py", "--headless", "--users", "2", "--only-summary"],
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert done.returncode == 1
+    assert "phones register in `sipsua load worker --locust HOST --plan FILE`" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -30,6 +30,8 @@ Without the web page:
 Rows of type SIPS are whole operations, rows of type step what they consist of; Aggregated is of the former alone.
 """
 
+import logging
+
 from locust import User, constant, task
 
 
@@ -38,6 +40,8 @@ class {USER_CLASS}(User):
 
     @task
     def register(self):
-        # Our workers do not come here: they read the class's name, and no code.
-        raise RuntimeError("phones register in `sipsua load worker --locust HOST --plan FILE`, not in Locust's own process")
+        # sipsua's workers read the class's name, and run none of this. Who does has started Locust without --master, or with --worker.
+        logging.error("phones register in `sipsua load worker --locust HOST --plan FILE`, not in Locust's own process")
+        self.environment.process_exit_code = 1
+        self.environment.runner.quit()
 '''
