@@ -16,6 +16,7 @@ import socket
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, ValidationError
@@ -105,7 +106,7 @@ class LocustWorker:
 
     def stop(self) -> None:
         """Unregister all phones within the grace, tell the master goodbye, and end."""
-        self._inbox.put_nowait(Message(_INTERRUPT, None))
+        self._inbox.put_nowait(Message(_Ours.INTERRUPT, None))
 
     def totals(self) -> dict[str, Any]:
         """What the master was told of the newest run, row by row: its tables hold the sum of that over its workers. `untold` is what it
@@ -138,11 +139,11 @@ class LocustWorker:
                     case "quit":
                         await self._quit()
                         return
-                    case "interrupt":
+                    case _Ours.INTERRUPT:
                         await self._leave(self._grace)
                         self._wire.send("quit")
                         return
-                    case "silence":
+                    case _Ours.SILENCE:
                         self._tell(
                             f"the Locust master at {self._wire} is lost, or another one: the phones unregister, then it is asked anew"
                         )
@@ -161,7 +162,7 @@ class LocustWorker:
         end, pause = None if patience is None else loop.time() + patience, self._pace.knock
         while end is None or loop.time() < end:
             asked = self._wire.send("client_ready", _ANY_VERSION)
-            awaited = ("ack", _INTERRUPT) if asked else ("ack", _INTERRUPT, _MET)
+            awaited = ("ack", _Ours.INTERRUPT) if asked else ("ack", _Ours.INTERRUPT, _Ours.MET)
             try:
                 async with asyncio.timeout(max(pause, self._pace.answer) if asked else pause):
                     while (message := await self._inbox.get()).kind not in awaited:
@@ -170,7 +171,7 @@ class LocustWorker:
                 pause = min(2 * pause, self._pace.knock_most)
                 self._tell(f"{self._wire.silence()}; next attempt within {pause:g} s")
                 continue
-            if message.kind == _INTERRUPT:
+            if message.kind == _Ours.INTERRUPT:
                 return False
             if message.kind == "ack":
                 self._number = self._number_of(message.data)
@@ -258,7 +259,7 @@ class LocustWorker:
     def _moved(self, link: Link) -> None:
         if link is Link.SPEAKING:
             self._met = asyncio.get_running_loop().time()
-            self._inbox.put_nowait(Message(_MET, None))
+            self._inbox.put_nowait(Message(_Ours.MET, None))
         elif link is Link.NOWHERE and self._joined:
             self._tell(
                 f"the Locust master at {self._wire} hung up: the phones stay for {self._pace.silence:g} s, if it does not come back"
@@ -291,7 +292,7 @@ class LocustWorker:
                 now = loop.time()
                 if now - self._heard > pace.silence or (self._heard < self._met and now - self._met > pace.answer):
                     self._joined = False
-                    self._inbox.put_nowait(Message(_SILENCE, None))
+                    self._inbox.put_nowait(Message(_Ours.SILENCE, None))
         finally:
             watch.close()
 
@@ -313,9 +314,14 @@ class LocustWorker:
         self._wire.send("exception", {"msg": what, "traceback": kind})
 
 
-_INTERRUPT = "interrupt"
-_SILENCE = "silence"
-_MET = "met"
+class _Ours(StrEnum):
+    """What we say to ourselves, in one queue with what the master says. None of it is heeded when it comes from there."""
+
+    INTERRUPT = "interrupt"
+    SILENCE = "silence"
+    MET = "met"
+
+
 _HEEDED = ("ack", "spawn", "stop", "quit")
 """What is to be done in order. All else says no more than that the master lives."""
 
