@@ -18,6 +18,7 @@ from sipsua.account.config import AccountConfig, Limits
 from sipsua.account.persona import Backoff
 from sipsua.load.locust.worker import LocustWorker, Pace
 from sipsua.load.plan import Plan
+from sipsua.load.population import Population
 from sipsua.trust.policy import Policy
 from sipsua.trust.store import TrustList
 
@@ -160,7 +161,7 @@ async def _run(plan: Plan, master: int, name: str) -> None:
         sys.stdout.write(json.dumps(line) + "\n")
         sys.stdout.flush()
 
-    worker = LocustWorker(plan, "127.0.0.1", master, name=name, tell=lambda line: say(line=line))
+    worker = LocustWorker(plan, Population(plan), "127.0.0.1", master, name=name, tell=lambda line: say(line=line))
 
     async def tell_all() -> None:
         last = None

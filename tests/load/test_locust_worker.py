@@ -60,9 +60,9 @@ async def stage(
         one = Stage(pbx)
         worker = LocustWorker(
             plan or plan_of(),
+            Alike(pbx.port, ca_pem or pbx.ca_pem, phones),
             "127.0.0.1",
             master.port,
-            population=Alike(pbx.port, ca_pem or pbx.ca_pem, phones),
             name=name,
             tell=one.tell,
             pace=PACE,
@@ -284,7 +284,7 @@ class Spoilt(Alike):
 async def test_phone_whose_files_have_gone_bad_ends_the_worker_in_order() -> None:
     async with Master() as master, PocketPbx(USERS) as pbx:
         phones = Spoilt(pbx.port, pbx.ca_pem, 5)
-        worker = LocustWorker(plan_of(), "127.0.0.1", master.port, population=phones, pace=PACE)
+        worker = LocustWorker(plan_of(), phones, "127.0.0.1", master.port, pace=PACE)
         running = asyncio.create_task(worker.run())
         await master.hear("client_ready")
         await master.spawn(2)
@@ -351,7 +351,7 @@ async def test_master_that_never_answers_is_given_up() -> None:
     async with Master(answers=False) as master, PocketPbx(USERS) as pbx:
         phones = Alike(pbx.port, pbx.ca_pem, 1)
         pace = replace(PACE, first_answer=0.3)
-        worker = LocustWorker(plan_of(), "127.0.0.1", master.port, population=phones, pace=pace)
+        worker = LocustWorker(plan_of(), phones, "127.0.0.1", master.port, pace=pace)
         with pytest.raises(NoAnswer, match="does not take this worker"):
             await worker.run()
 

@@ -1,6 +1,6 @@
 """A worker of a Locust master, in asyncio: the master says how many phones, and the phones are a `Crowd` as in any other load run.
 
-    totals = await LocustWorker(plan, "master.example.com").run()
+    totals = await LocustWorker(plan, Population(plan), "master.example.com").run()
 
 What Locust calls a user is a phone: spawned it registers and stays registered, stopped it unregisters. Of the plan count its phones with
 all that they are, `in_flight`, `grace`, `saturation`; its phases do not: the master is the schedule. All that the master says is done in
@@ -27,7 +27,6 @@ from sipsua.load.locust.crew import Crew, Numbered, Tell
 from sipsua.load.locust.locustfile import USER_CLASS
 from sipsua.load.locust.wire import PORT, Link, Message, Wire
 from sipsua.load.plan import Plan
-from sipsua.load.population import Population
 
 LAST_REPORT = 0.35
 """Seconds after the master's `quit` at which it gets the last report: it listens for half a second, then it goes."""
@@ -57,21 +56,22 @@ class LocustWorker:
     def __init__(
         self,
         plan: Plan,
+        population: Numbered,
         host: str,
         port: int = PORT,
         *,
-        population: Numbered | None = None,
         name: str | None = None,
         tell: Tell = lambda line: None,
         pace: Pace = Pace(),
     ) -> None:
-        """`population` in place of the plan's phones. `tell` takes lines for a person: with whom it speaks, what went wrong, one example
-        of each class of errors. With the `name` of a worker that has ended, a new one takes its place and its phones; by default none is
-        like another. Raises BadConfiguration where pyzmq or msgpack is missing, where name or port are none, and as `Population`."""
+        """`population` is the whole plan's, also where several workers share it. `tell` takes lines for a person: with whom it speaks,
+        what went wrong, one example of each class of errors. With the `name` of a worker that has ended, a new one takes its place and
+        its phones; by default none is like another. Raises BadConfiguration where pyzmq or msgpack is missing, and where name or port
+        are none."""
         self._plan = plan
         self._name = f"{socket.gethostname()}_{uuid.uuid4().hex}" if name is None else name
         self._wire = Wire(host, port, self._name, tell, self._moved)
-        self._population = Population(plan) if population is None else population
+        self._population = population
         self._tell = tell
         self._pace = pace
         self._inbox: asyncio.Queue[Message] = asyncio.Queue()
