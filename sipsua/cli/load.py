@@ -170,7 +170,7 @@ def locustfile(
     output: Annotated[str | None, typer.Option(metavar="FILE", help="Write it there. Without: print it.")] = None,
 ) -> None:
     """Print the file that a Locust master wants: locust -f FILE --master."""
-    from sipsua.load.locust import locustfile as text
+    from sipsua.load.locust.locustfile import locustfile as text
 
     _put(text(), output)
 
