@@ -155,6 +155,10 @@ def worker(
     plan: Annotated[
         str, typer.Option(metavar="FILE", help="The plan: its phones are the users; its phases do not count.")
     ],
+    name: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="That of a worker that has ended: take its place. Without: a new one."),
+    ] = None,
 ) -> None:
     """Be a worker of a Locust master: its web page, spawn rate, stop and tables are those of any Locust run.
 
@@ -163,7 +167,7 @@ def worker(
     from sipsua.cli.load_run import run_locust_worker
     from sipsua.load.source import read_plan
 
-    run_locust_worker(read_plan(Path(plan)), locust)
+    run_locust_worker(read_plan(Path(plan)), locust, name)
 
 
 def locustfile(
