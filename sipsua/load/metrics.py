@@ -13,7 +13,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, ThreadingWSGIServer
 from prometheus_client.registry import Collector
 
 from sipsua.errors import BadConfiguration
@@ -42,7 +42,8 @@ class Metrics:
         """Serve on this port, 0 for a free one; returns which. Raises BadConfiguration where it cannot be had."""
         self.update()
         try:
-            self._server = make_server("127.0.0.1", port, self._answer, handler_class=_Silent)
+            # A thread for each who asks: one that connects and says nothing must hold up neither the others nor the run's end.
+            self._server = make_server("127.0.0.1", port, self._answer, ThreadingWSGIServer, _Silent)
         except OSError as error:
             raise BadConfiguration(
                 f"cannot serve metrics on port {port}: {error.strerror or error}",
@@ -119,8 +120,8 @@ class _Collector(Collector):
         )
         for step, latency in steps.items():
             sums.add_metric([step], latency.count, latency.total / 1e6)
-            for percent, quantile in ((50, "0.5"), (95, "0.95"), (99, "0.99")):
-                quantiles.add_metric([step, quantile], latency.percentile(percent) / 1000)
+            for quantile, value in zip(("0.5", "0.95", "0.99"), latency.percentiles((50, 95, 99)), strict=True):
+                quantiles.add_metric([step, quantile], value / 1000)
         yield sums
         yield quantiles
 

@@ -10,7 +10,6 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
-from threading import Lock
 from typing import Any
 
 from sipsua.load.latencies import Latency, nearest_rank
@@ -52,8 +51,6 @@ class Results:
         """The most that a row had."""
         self.judged: list[Judged] = []
         """What became of the plan's thresholds; filled by `finish`."""
-        self.lock = Lock()
-        """Held while the figures grow: who reads from another thread takes it as well."""
         self._saturation = SaturationWatch(plan.saturation)
         self._began_at: float | None = None
         self._open: dict[Key, list[Sample]] = {}
@@ -64,10 +61,6 @@ class Results:
 
     def add(self, sample: Sample) -> None:
         """Take a worker's sample, or several workers' that were merged."""
-        with self.lock:
-            self._add(sample)
-
-    def _add(self, sample: Sample) -> None:
         if self._began_at is None:
             self._began_at = sample.at - sample.length
         key = (sample.second, sample.phase)
@@ -88,24 +81,20 @@ class Results:
 
     def lose_worker(self, worker: int, phones: int, reason: str) -> None:
         """A worker died: its phones are counted as lost, and nobody waits for its samples any more."""
-        with self.lock:
-            self.lost_workers.append({"worker": worker, "phones": phones, "reason": reason})
-            for known in (self.health, self._newest, self._told):
-                known.pop(worker, None)
-            phase = self.phase or self.phases[0]
-            phase.counts[Count.LOST] += phones
-            phase.errors = merged_errors(
-                [phase.errors, {WORKER_LOST: ErrorCount(phones, f"worker {worker}: {reason}")}]
-            )
+        self.lost_workers.append({"worker": worker, "phones": phones, "reason": reason})
+        for known in (self.health, self._newest, self._told):
+            known.pop(worker, None)
+        phase = self.phase or self.phases[0]
+        phase.counts[Count.LOST] += phones
+        phase.errors = merged_errors([phase.errors, {WORKER_LOST: ErrorCount(phones, f"worker {worker}: {reason}")}])
 
     def finish(self, *, interrupted: bool = False) -> None:
         """The run is over; `interrupted` where somebody ended it early. Now the thresholds are judged."""
-        with self.lock:
-            self.interrupted = interrupted
-            if self._open:
-                self._close_rows(max(self._open))
-            self.judged = judge(self.plan.fail_if, self)
-            self.finished = True
+        self.interrupted = interrupted
+        if self._open:
+            self._close_rows(max(self._open))
+        self.judged = judge(self.plan.fail_if, self)
+        self.finished = True
 
     def _close_rows(self, upto: Key) -> None:
         for key in sorted(key for key in self._open if key <= upto):
@@ -205,11 +194,11 @@ class Results:
             seconds = sum(phase.seconds for phase in register)
             return sum(phase.counts[Count.REGISTERED] for phase in register) / seconds if seconds else None
         if figure in (Figure.LOCKED, Figure.REGISTERED):
-            hold = {phase.index for phase in phases if isinstance(phase.phase, Hold)}
             values = [
                 row[figure] / (row["phones"] if threshold.unit else 1)
-                for row in self.rows
-                if row["phase"] in hold and row["phones"]
+                for phase in phases
+                if isinstance(phase.phase, Hold)
+                for row in self._held(phase.index)
             ]
             return min(values, default=None)
         if not phases:
@@ -217,6 +206,12 @@ class Results:
         return self._counted(
             figure, sum((phase.counts for phase in phases), Counter()), phases, share=bool(threshold.unit)
         )
+
+    def _held(self, phase: int) -> list[dict[str, Any]]:
+        """The rows of a hold phase while all its phones were wanted: where it is the last one, or was interrupted, they leave in it."""
+        rows = [row for row in self.rows if row["phase"] == phase and row["phones"]]
+        wanted = max((row["phones"] for row in rows), default=0)
+        return [row for row in rows if row["phones"] == wanted]
 
     def _counted(self, figure: Figure, counts: Counter[Count], phases: list[PhaseResult], *, share: bool) -> float:
         if figure is Figure.ERRORS:

@@ -25,7 +25,7 @@ def junit_xml(results: dict[str, Any]) -> str:
         suite.add_testcase(case)
     for threshold in results["thresholds"]:
         measured = (
-            f"it is {threshold['value']:g}{threshold['unit']}"
+            f"it is {threshold['value']:.10g}{threshold['unit']}"
             if threshold["value"] is not None
             else "it never came so far"
         )
@@ -35,16 +35,22 @@ def junit_xml(results: dict[str, Any]) -> str:
         )
     lost = [f"worker {one['worker']} with {one['phones']} phones: {one['reason']}" for one in results["lost_workers"]]
     suite.add_testcase(_judged("generator", "no worker is lost", "\n".join(lost)))
-    spans = [
-        f"worker {one['worker']}, seconds {one['first']} to {one['last']}: {one['why']}"
-        for one in results["saturation"]
-    ]
-    suite.add_testcase(_judged("generator", "the generator is not the limit", "\n".join(spans)))
+    suite.add_testcase(_saturation(results["saturation"]))
     suite.update_statistics()  # type: ignore[no-untyped-call]
     document = JUnitXml("sipsua load")
     document.add_testsuite(suite)
     text: bytes = document.tostring()  # type: ignore[no-untyped-call]
     return text.decode()
+
+
+def _saturation(spans: list[dict[str, Any]]) -> TestCase:
+    """A failure where the plan takes it for one; where it only wants to be told, what was seen stands beside a case that has passed."""
+    lines = [f"worker {one['worker']}, seconds {one['first']} to {one['last']}: {one['why']}" for one in spans]
+    failed = any(one["failed"] for one in spans)
+    case = _judged("generator", "the generator is not the limit", "\n".join(lines) if failed else "")
+    if lines and not failed:
+        case.system_out = "\n".join(lines)
+    return case
 
 
 def _judged(kind: str, name: str, why: str) -> TestCase:

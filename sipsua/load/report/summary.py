@@ -38,7 +38,7 @@ def summary(results: dict[str, Any]) -> Iterator[Line]:
         yield 0, _threshold(threshold)
     for span in results["saturation"]:
         words = f"worker {span['worker']}, seconds {span['first']} to {span['last']}: {span['why']}"
-        yield 0, (("generator saturated", "bad"), (words, ""))
+        yield 0, (("generator saturated", "bad" if span["failed"] else "weak"), (words, ""))
     for lost in results["lost_workers"]:
         yield (
             0,
@@ -77,6 +77,6 @@ _SHOWN = (
 def _threshold(threshold: dict[str, Any]) -> tuple[tuple[str, Tone], ...]:
     value = "never" if threshold["measured"] else "not measured"
     if threshold["value"] is not None:
-        value = f"{threshold['value']:g}{threshold['unit']}"
+        value = f"{threshold['value']:.10g}{threshold['unit']}"
     missed: tuple[str, Tone] = ("missed", "bad") if threshold["missed"] else ("kept", "good")
     return ("fails if", "dim"), (threshold["text"], ""), (f"({value})", ""), missed
