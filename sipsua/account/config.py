@@ -56,8 +56,8 @@ class Target(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @classmethod
-    def parse(cls, text: str) -> Target:
-        """Read `HOST[:PORT]`, an IPv6 address in brackets. Raises `BadConfiguration`."""
+    def parse(cls, text: str, port: int = SIPS_PORT) -> Target:
+        """Read `HOST[:PORT]`, an IPv6 address in brackets; `port` is meant where none is named. Raises `BadConfiguration`."""
         try:
             uri = Uri.parse(f"sips:{text}")
         except MalformedMessage:
@@ -67,7 +67,7 @@ class Target(NamedTuple):
                 f"{without_password(text)!r} is no server",
                 fix="write HOST or HOST:PORT, an IPv6 address in brackets" if text.isascii() else _IDN,
             )
-        return cls.of(uri)
+        return cls(uri.host.strip("[]"), port if uri.port is None else uri.port)
 
     @classmethod
     def of(cls, uri: Uri) -> Target:

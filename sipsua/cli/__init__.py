@@ -43,7 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if own:
         interrupt.disarm()
     try:
-        return _tell(error, code, reports, arguments, "--json" in arguments)
+        # Of `load` it names a file, which has been written where there was something to write.
+        as_json = "--json" in arguments and arguments[0] != "load"
+        return _tell(error, code, reports, arguments, as_json)
     except Exception as caught:
         return _tell(caught, code, reports, arguments, False)
 

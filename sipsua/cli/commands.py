@@ -10,7 +10,7 @@ from typer.core import TyperCommand
 from typer.exceptions import TyperException
 
 from sipsua import __version__
-from sipsua.cli import device, trust
+from sipsua.cli import device, load, trust
 from sipsua.cli.bad_pbx import bad_pbx
 from sipsua.cli.check import check
 from sipsua.cli.demo import demo
@@ -113,6 +113,15 @@ _device.command("delete", cls=_Command)(device.delete)
 _device.command("issue", cls=_Command)(device.issue)
 _device.command("manufacturer-ca", cls=_Command)(device.manufacturer_ca)
 _app.add_typer(_device, name="device")
+
+
+_load = typer.Typer(help="Many phones at once.", rich_markup_mode=None)
+_load.command("run", cls=_Command)(load.run)
+_load.command("quick", cls=_Command)(load.quick)
+_load.command("worker", cls=_Command)(load.worker)
+_load.command("locustfile", cls=_Command)(load.locustfile)
+_load.command("plan", cls=_Command)(load.plan)
+_app.add_typer(_load, name="load")
 
 
 def _print_version(wanted: bool) -> None:

@@ -271,6 +271,7 @@ class _Phone:
         sample = crowd.sample
         if self.registered and isinstance(error, FlowLost):
             self._lost_at = crowd.now()
+            sample.lose(self._lost_at)
             if error.kind == "cut":
                 sample.counts[Count.CUT] += 1
             else:

@@ -13,7 +13,7 @@ from importlib.metadata import version
 from typing import Any
 
 from sipsua.load.latencies import Latency, nearest_rank
-from sipsua.load.plan import Hold, Phase, Plan, Register
+from sipsua.load.plan import Hold, Phase, Plan, Register, Unregister
 from sipsua.load.sample import Count, ErrorCount, Health, Sample, Step
 from sipsua.load.saturation import SaturationWatch
 from sipsua.load.thresholds import Figure, Judged, Threshold, judge
@@ -21,7 +21,13 @@ from sipsua.load.thresholds import Figure, Judged, Threshold, judge
 Key = tuple[int, int]
 """Second and phase."""
 
+WORKER_LOST = "worker lost"
+"""The class of errors under which the phones of a worker that died are counted."""
+
 _ATTEMPTS = (Count.REGISTERED, Count.REFRESHED, Count.FAILED)
+
+LEAVING = Unregister(do="unregister", name="leaving")
+"""What follows the phases of the plan where phones are still there: it has no phase for their leave, or was ended early."""
 
 
 class Results:
@@ -40,14 +46,16 @@ class Results:
         """Octets."""
         self.lost_workers: list[dict[str, Any]] = []
         self.interrupted = False
+        self.finished = False
         self.peak = dict.fromkeys(("locked", "registered", "opening"), 0)
         """The most that a row had."""
         self.judged: list[Judged] = []
         """What became of the plan's thresholds; filled by `finish`."""
         self._saturation = SaturationWatch(plan.saturation)
         self._began_at: float | None = None
-        self._open: dict[Key, Sample] = {}
+        self._open: dict[Key, list[Sample]] = {}
         self._newest: dict[int, Key] = {}
+        self._told: dict[int, Sample] = {}
 
     # Growing
 
@@ -56,25 +64,29 @@ class Results:
         if self._began_at is None:
             self._began_at = sample.at - sample.length
         key = (sample.second, sample.phase)
+        if sample.phase == len(self.phases):
+            self.phases.append(PhaseResult(sample.phase, LEAVING))
         self.phases[sample.phase].add(sample, sample.at - sample.length - self._began_at)
         self.sent += sample.sent
         self.received += sample.received
+        lost = {one["worker"] for one in self.lost_workers}
         for health in sample.health:
             self._saturation.look(sample.second, sample.length, health)
-            self.health[health.worker] = health
-            self._newest[health.worker] = key
-        if key in self._open:
-            self._open[key].merge(sample)
-        else:
-            self._open[key] = sample
-        if len(self._newest) + len(self.lost_workers) >= self.workers:
+            if health.worker not in lost:  # what it had told may come after the word of its death
+                self.health[health.worker] = health
+                self._newest[health.worker] = key
+        self._open.setdefault(key, []).append(sample)
+        if self._newest and len(self._newest) + len(lost) >= self.workers:
             self._close_rows(min(self._newest.values()))
 
     def lose_worker(self, worker: int, phones: int, reason: str) -> None:
-        """A worker died: its phones are lost, and nobody waits for its samples any more."""
+        """A worker died: its phones are counted as lost, and nobody waits for its samples any more."""
         self.lost_workers.append({"worker": worker, "phones": phones, "reason": reason})
-        self.health.pop(worker, None)
-        self._newest.pop(worker, None)
+        for known in (self.health, self._newest, self._told):
+            known.pop(worker, None)
+        phase = self.phase or self.phases[0]
+        phase.counts[Count.LOST] += phones
+        phase.errors = merged_errors([phase.errors, {WORKER_LOST: ErrorCount(phones, f"worker {worker}: {reason}")}])
 
     def finish(self, *, interrupted: bool = False) -> None:
         """The run is over; `interrupted` where somebody ended it early. Now the thresholds are judged."""
@@ -82,13 +94,34 @@ class Results:
         if self._open:
             self._close_rows(max(self._open))
         self.judged = judge(self.plan.fail_if, self)
+        self.finished = True
 
     def _close_rows(self, upto: Key) -> None:
         for key in sorted(key for key in self._open if key <= upto):
-            row = _row(self._open.pop(key))
+            row = _row(self._whole(key))
             self.rows.append(row)
             for name, most in self.peak.items():
                 self.peak[name] = max(most, row[name])
+
+    def _whole(self, key: Key) -> Sample:
+        """All that was told of a second. A worker whose loop hung over it is there with the gauges that it told last: its phones have not
+        gone."""
+        second, phase = key
+        whole = Sample(second=second, at=0.0, phase=phase, length=0.0)
+        silent = dict(self._told)
+        lost = {one["worker"] for one in self.lost_workers}
+        for sample in self._open.pop(key):
+            whole.merge(sample)
+            teller = min((health.worker for health in sample.health), default=0)
+            silent.pop(teller, None)
+            if teller not in lost:
+                self._told[teller] = sample
+        for sample in silent.values():
+            whole.phones += sample.phones
+            whole.locked += sample.locked
+            whole.registered += sample.registered
+            whole.opening += sample.opening
+        return whole
 
     # Looking
 
@@ -131,17 +164,18 @@ class Results:
             f"worker {lost['worker']} with its {lost['phones']} phones was lost: {lost['reason']}"
             for lost in self.lost_workers
         ]
-        if self.plan.saturation.then == "fail":
-            reasons += [
-                f"the generator was the limit: worker {span['worker']}, seconds {span['first']} to {span['last']}: {span['why']}"
-                for span in self._saturation.as_json()
-            ]
+        reasons += [
+            f"the generator was the limit: worker {span['worker']}, seconds {span['first']} to {span['last']}: {span['why']}"
+            for span in self._saturation.as_json()
+            if span["failed"]
+        ]
         return reasons
 
     @property
     def passed(self) -> bool:
-        """No threshold was missed, no worker lost, and the generator was not the limit (unless the plan only wants to be told)."""
-        return not self.reasons
+        """The run is over, no threshold was missed, no worker lost, and the generator was not the limit (unless the plan only wants to be
+        told). A run that somebody ended early may pass, too: `interrupted` says so."""
+        return self.finished and not self.reasons
 
     def figure(self, threshold: Threshold) -> float | None:
         """What a threshold is about; None where it was never measured."""
@@ -160,11 +194,11 @@ class Results:
             seconds = sum(phase.seconds for phase in register)
             return sum(phase.counts[Count.REGISTERED] for phase in register) / seconds if seconds else None
         if figure in (Figure.LOCKED, Figure.REGISTERED):
-            hold = {phase.index for phase in phases if isinstance(phase.phase, Hold)}
             values = [
                 row[figure] / (row["phones"] if threshold.unit else 1)
-                for row in self.rows
-                if row["phase"] in hold and row["phones"]
+                for phase in phases
+                if isinstance(phase.phase, Hold)
+                for row in self._held(phase.index)
             ]
             return min(values, default=None)
         if not phases:
@@ -172,6 +206,12 @@ class Results:
         return self._counted(
             figure, sum((phase.counts for phase in phases), Counter()), phases, share=bool(threshold.unit)
         )
+
+    def _held(self, phase: int) -> list[dict[str, Any]]:
+        """The rows of a hold phase while all its phones were wanted: where it is the last one, or was interrupted, they leave in it."""
+        rows = [row for row in self.rows if row["phase"] == phase and row["phones"]]
+        wanted = max((row["phones"] for row in rows), default=0)
+        return [row for row in rows if row["phones"] == wanted]
 
     def _counted(self, figure: Figure, counts: Counter[Count], phases: list[PhaseResult], *, share: bool) -> float:
         if figure is Figure.ERRORS:
@@ -244,6 +284,8 @@ class PhaseResult:
     counts: Counter[Count] = field(default_factory=Counter)
     steps: dict[Step, Latency] = field(default_factory=dict)
     errors: dict[str, ErrorCount] = field(default_factory=dict)
+    first_loss: int | None = None
+    """When the first flow was cut or lost: microseconds of the clock of `recoveries`."""
     recoveries: list[tuple[int, int]] = field(default_factory=list)
     """When phones were registered again that had lost their flow, and when they had lost it: microseconds of one clock."""
     seconds: float = 0.0
@@ -265,28 +307,27 @@ class PhaseResult:
         self.counts.update(sample.counts)
         for step, values in sample.latencies.items():
             self.steps.setdefault(step, Latency()).add(values)
+        if sample.first_loss is not None:
+            known = self.first_loss
+            self.first_loss = sample.first_loss if known is None else min(sample.first_loss, known)
         for at, lasted in zip(sample.recovered, sample.latencies.get(Step.RECOVER, ()), strict=True):
             self.recoveries.append((at, at - lasted))
         self.errors = merged_errors([self.errors, sample.errors])
 
     def storm(self) -> dict[str, Any] | None:
-        """What a storm did; None where it was none. Its clock runs from the first flow that was lost."""
+        """What a storm did; None where it was none. Its clock runs from the first flow that was lost in it, be that phone back or not."""
         if self.phase.do != "storm":
             return None
         affected = self.counts[Count.CUT] + self.counts[Count.LOST]
+        first = self.first_loss
+        # Who lost its flow in an earlier phase is none of this storm's. Instants are rounded apart: a microsecond or two is no difference.
+        back = [] if first is None else sorted((at - first) / 1e6 for at, lost in self.recoveries if lost >= first - 2)
         return {
             "affected": affected,
-            "recovered": len(self.recoveries),
-            "seconds_to_95": self._seconds_to(95, affected),
-            "seconds_to_100": self._seconds_to(100, affected),
+            "recovered": len(back),
+            "seconds_to_95": _reached(back, 95, affected),
+            "seconds_to_100": _reached(back, 100, affected),
         }
-
-    def _seconds_to(self, percent: int, affected: int) -> float | None:
-        wanted = -(-affected * percent // 100)
-        if not affected or len(self.recoveries) < wanted:
-            return None
-        first_loss = min(lost for _, lost in self.recoveries)
-        return round((sorted(self.recoveries)[wanted - 1][0] - first_loss) / 1_000_000, 3)
 
     def as_json(self) -> dict[str, Any]:
         """See `Results.as_json`."""
@@ -378,6 +419,12 @@ def _slowest(phases: list[PhaseResult], percent: int) -> float | None:
     storms = [storm for storm in (phase.storm() for phase in phases) if storm and storm["affected"]]
     times = [storm[f"seconds_to_{percent}"] for storm in storms]
     return max((float("inf") if time is None else time for time in times), default=None)
+
+
+def _reached(back: list[float], percent: int, affected: int) -> float | None:
+    """When so many per cent of the affected were back; None where that was never."""
+    wanted = -(-affected * percent // 100)
+    return round(back[wanted - 1], 3) if 0 < wanted <= len(back) else None
 
 
 def _counts(counts: Counter[Count]) -> dict[str, int]:

@@ -99,7 +99,7 @@ class Sample:
     at: float
     """Unix time at its end."""
     phase: int
-    """Index in the plan."""
+    """Index in the plan; one more than its last where phones leave after all its phases, or because the run is ended early."""
     length: float
     """Seconds that it covers; 1 but for the last of a phase."""
     phones: int = 0
@@ -113,6 +113,8 @@ class Sample:
     """Microseconds, type code `Q`."""
     recovered: array[int] = field(default_factory=lambda: array("Q"))
     """For each value of `Step.RECOVER`, in its order, when that was: microseconds of CLOCK_MONOTONIC, which is one for a machine."""
+    first_loss: int | None = None
+    """When the first of the flows that were cut or lost in it broke, by the same clock; None where none was."""
     errors: dict[str, ErrorCount] = field(default_factory=dict)
     sent: int = 0
     """Octets to the network: TLS records."""
@@ -135,6 +137,11 @@ class Sample:
         else:
             known.count += 1
 
+    def lose(self, at: float) -> None:
+        """Note a loss: `at` is CLOCK_MONOTONIC in seconds."""
+        if self.first_loss is None:
+            self.first_loss = round(at * 1_000_000)
+
     def merge(self, other: Sample) -> None:
         """Add what another worker tells of the same second and phase."""
         self.at = max(self.at, other.at)
@@ -150,6 +157,8 @@ class Sample:
             else:
                 self.latencies[step] = array("Q", values)
         self.recovered.extend(other.recovered)
+        if other.first_loss is not None:
+            self.first_loss = other.first_loss if self.first_loss is None else min(self.first_loss, other.first_loss)
         for kind, error in other.errors.items():
             known = self.errors.get(kind)
             if known is None:

@@ -12,7 +12,7 @@ from sipsua.load.plan import Saturation
 from sipsua.load.sample import Health
 
 WHOLE = 0.5
-"""Seconds: a shorter sample says nothing about a share of a core."""
+"""Seconds: a shorter sample says nothing about a share of a core; and what is rounded to whole seconds."""
 
 
 @dataclass(slots=True)
@@ -23,7 +23,8 @@ class Span:
     first: int
     """Second of the run."""
     last: int
-    count: int = 1
+    seconds: float = 0.0
+    """How many they are. A loop that hangs tells of all of them in one sample."""
     cpu: float = 0.0
     """The highest share of a core."""
     lag_ms: float = 0.0
@@ -40,30 +41,42 @@ class SaturationWatch:
         """Those that lasted long enough; the last ones may still grow."""
 
     def look(self, second: int, length: float, health: Health) -> None:
-        """Take a worker's second, in order of time."""
+        """Take what a worker tells of `length` seconds from `second` on, in order of time."""
         limits = self._limits
-        if length < WHOLE:
-            return
-        if health.cpu < limits.cpu and health.lag_ms < limits.lag_ms:
-            self._open.pop(health.worker, None)
-            return
+        saturated = health.cpu >= limits.cpu or health.lag_ms >= limits.lag_ms
         span = self._open.get(health.worker)
+        if not saturated:
+            if length >= WHOLE:
+                self._open.pop(health.worker, None)
+            return
         if span is None:
+            if length < WHOLE:
+                return
             span = self._open[health.worker] = Span(health.worker, second, second)
-        else:
-            span.last = second
-            span.count += 1
-        span.cpu = max(span.cpu, health.cpu)
-        span.lag_ms = max(span.lag_ms, health.lag_ms)
-        if span.count == limits.seconds:
+        told = self._lasts(span)
+        span.last = second + max(0, round(length) - 1)
+        span.seconds += length
+        if length >= WHOLE:
+            span.cpu = max(span.cpu, health.cpu)
+            span.lag_ms = max(span.lag_ms, health.lag_ms)
+        if not told and self._lasts(span):
             self.spans.append(span)
 
     def as_json(self) -> list[dict[str, Any]]:
-        """Each span: `first` and `last` second, `worker`, and `why` in words."""
+        """Each span: `first` and `last` second, `worker`, `why` in words, and whether the run has `failed` for it."""
         return [
-            {"first": span.first, "last": span.last, "worker": span.worker, "why": self._why(span)}
+            {
+                "first": span.first,
+                "last": span.last,
+                "worker": span.worker,
+                "why": self._why(span),
+                "failed": self._limits.then == "fail",
+            }
             for span in self.spans
         ]
+
+    def _lasts(self, span: Span) -> bool:
+        return span.seconds > self._limits.seconds - WHOLE
 
     def _why(self, span: Span) -> str:
         words = []

@@ -101,7 +101,7 @@ class Threshold:
 
     def shown(self, value: float) -> float:
         """A figure in the unit as it was written."""
-        return round(value / _units(self.figure)[self.unit], 3)
+        return round(value / _units(self.figure)[self.unit], 4)  # one of a million phones is to be seen in a share
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,8 @@ class Judged:
             return f"{self.threshold.text}: it was never measured"
         if isinf(self.value):
             return f"{self.threshold.text}: it never came so far"
-        return f"{self.threshold.text}: it is {self.threshold.shown(self.value):g}{self.threshold.unit}"
+        shown = f"{self.threshold.shown(self.value):.4f}".rstrip("0").rstrip(".")
+        return f"{self.threshold.text}: it is {shown}{self.threshold.unit}"
 
 
 def judge(lines: Iterable[str], measured: Measured) -> list[Judged]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sipsua.load.plan import BackoffSettings
+from sipsua.load.plan import BackoffSettings, Hold
 from sipsua.load.results import Results
 from sipsua.load.sample import Count
 from sipsua.testing.pbx_process import PbxProcess
@@ -43,12 +43,14 @@ def test_phones_register_are_held_with_two_refreshes_each_and_unregister_and_non
         left = pbx.counts()
     assert_held_twice(results, phones)
     assert (left.bound, left.flows, left.failures) == (0, 0, ())
-    # A nonce may be used again: one challenge for each phone, and a REGISTER for each refresh and for the end.
-    assert left.responses == {401: phones, 200: 2 * phones + results.counts[Count.REFRESHED]}
+    # A nonce may be used again: one challenge for each phone, and a REGISTER for each refresh and for the end. A refresh that is under way
+    # when its phone is told to leave is answered, and no more counted.
+    assert left.responses[401] == phones
+    assert 0 <= left.responses[200] - (2 * phones + results.counts[Count.REFRESHED]) <= phones / 20
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("phones", [200, pytest.param(10_000, marks=pytest.mark.heavy)])
+@pytest.mark.parametrize("phones", [400, pytest.param(10_000, marks=pytest.mark.heavy)])
 def test_of_phones_of_which_one_in_a_hundred_meets_a_bad_certificate_exactly_those_are_refused_each_with_its_code(
     tmp_path: Path, phones: int
 ) -> None:
@@ -60,7 +62,7 @@ def test_of_phones_of_which_one_in_a_hundred_meets_a_bad_certificate_exactly_tho
     shown: dict[str, Issued] = {
         "": authority.issue("127.0.0.1"),
         "expired": authority.issue("127.0.0.1", not_after=yesterday),
-        "name_mismatch": authority.issue("sip.example.com"),
+        "name_mismatch": authority.issue("127.0.0.2"),
         "unknown_issuer": CertificateAuthority("somebody else").issue("127.0.0.1"),
     }
     with ExitStack() as stack:
@@ -74,9 +76,10 @@ def test_of_phones_of_which_one_in_a_hundred_meets_a_bad_certificate_exactly_tho
             if share:
                 once = BackoffSettings(base=3600, maximum=3600)  # one attempt in the time of the run
                 groups.append(group(share, name=code, server=f"127.0.0.1:{ports[code]}", backoff=once))
-        plan = plan_of(ports[""], ca, *groups, phases=held_twice(phones, 3, 200)[:1])
+        plan = plan_of(ports[""], ca, *groups, phases=(*held_twice(phones, 3, 200)[:1], Hold(do="hold", duration=1)))
         results = run(plan)
     expected = {f"certificate refused: {code}": share for code, share in shares.items() if share}
     assert {kind: error.count for kind, error in results.errors.items()} == expected
-    assert results.peak["locked"] == results.peak["registered"] == phones - bad
+    held = [row for row in results.rows if row["phase"] == 1]
+    assert {(row["locked"], row["registered"]) for row in held} == {(phones - bad, phones - bad)}
     assert results.counts[Count.REGISTERED] == phones - bad
