@@ -124,15 +124,14 @@ def quick(
     """Register many phones, hold them, and unregister them: no plan file is needed. Exit codes are those of `load run`."""
     from sipsua.cli.interrupt import PATIENCE, within
     from sipsua.load.adapt import quick as quick_plan
-    from sipsua.load.plan import TrustSettings
 
     with within(PATIENCE, "the file of --password-file"):
         secret = read_password(password, password_env, password_file)
-    settings = TrustSettings(
-        lists=trust or ("custom" if ca else "builtin"),
-        ca=tuple(map(Path, ca or ())),
-        dangerous_accept_any_certificate=dangerous_accept_any_certificate,
-    )
+    settings = {
+        "lists": trust or ("custom" if ca else "builtin"),
+        "ca": ca or (),
+        "dangerous_accept_any_certificate": dangerous_accept_any_certificate,
+    }
     plan = quick_plan(
         pattern,
         server=server,

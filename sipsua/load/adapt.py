@@ -6,7 +6,7 @@ What a command line says is put into the plan as if it stood there, so a run has
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,6 +31,7 @@ from sipsua.load.plan import (
     Unregister,
 )
 from sipsua.load.rows import Rows
+from sipsua.load.template import literal
 
 FIX = "give another value"
 
@@ -63,7 +64,7 @@ def quick(
     duration: float = 60.0,
     password: str = "",
     password_env: str | None = None,
-    trust: TrustSettings | None = None,
+    trust: TrustSettings | Mapping[str, object] | None = None,
     certificate: CertificateSettings | None = None,
     expires: int = 3600,
     persona: Literal["generic", "yealink"] = "generic",
@@ -74,7 +75,8 @@ def quick(
 
     `pattern` is an address with a pattern of users: `sips:1000-1999@pbx.example.com`, `sip:1000-1999@192.0.2.1;transport=tls`, or only
     `1000-1999` at the server. `server` is `HOST[:PORT]` of the outbound proxy; None is what the address names. `phones` are the first so
-    many of the pattern; None is all. Paths are relative to the current directory. Raises BadConfiguration.
+    many of the pattern; None is all. `password` is taken as it is, braces and all. `trust` may be given by its keys, which are checked
+    then. Paths are relative to the current directory. Raises BadConfiguration.
     """
 
     def make() -> Plan:
@@ -83,7 +85,7 @@ def quick(
             users=users,
             count=phones,
             uri=uri,
-            password=password,
+            password=literal(password),
             password_env=password_env,
             expires=expires,
             persona=persona,
@@ -92,7 +94,7 @@ def quick(
         return Plan(
             name="quick",
             server=where,
-            trust=trust or TrustSettings(),
+            trust=TrustSettings.model_validate(trust or {}),
             certificate=certificate,
             phones=(group,),
             phases=(
@@ -229,7 +231,7 @@ def _address(pattern: str, server: str | None) -> tuple[str, str, str]:
                 f"{pattern!r} names no server", fix="give the server, or write sips:1000-1999@HOST:PORT"
             )
         return users, f"{scheme}:{{user}}@{{server}}{';transport=tls' if scheme == 'sip' else ''}", server
-    uri = f"{scheme}:{{user}}@{rest.replace('{', '{{').replace('}', '}}')}"
+    uri = f"{scheme}:{{user}}@{literal(rest)}"
     return users, uri, server if server is not None else str(Target.parse(rest.partition(";")[0]))
 
 

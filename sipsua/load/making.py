@@ -22,7 +22,7 @@ from sipsua.load.mistakes import Mistakes, meant
 from sipsua.load.plan import Order, PhoneGroup, Plan
 from sipsua.load.pool import AddressPool, check_family
 from sipsua.load.rows import KNOWN, Rows
-from sipsua.load.template import Template
+from sipsua.load.template import Template, literal
 from sipsua.trust.manufacturer import macs_from
 from sipsua.trust.policy import Policy
 
@@ -146,7 +146,7 @@ def _texts(settings: PhoneGroup, where: str, mistakes: Mistakes) -> dict[str, Te
     if settings.password_env is not None:
         password = mistakes.attempt(f"{where}.password_env", _from_environment, settings.password_env)
         if password is not None:
-            texts["password"] = Template(password.replace("{", "{{").replace("}", "}}"))
+            texts["password"] = Template(literal(password))
     return texts
 
 

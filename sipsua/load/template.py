@@ -44,4 +44,9 @@ class Template:
         return "".join([values[piece] if place & 1 else piece for place, piece in enumerate(self._pieces)])
 
 
+def literal(text: str) -> str:
+    """The template that is filled in as just this text."""
+    return text.replace("{", "{{").replace("}", "}}")
+
+
 _BRACES = re.compile(r"\{\{|\}\}|\{(?P<name>[^{}]*)\}|[{}]")

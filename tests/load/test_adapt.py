@@ -131,7 +131,7 @@ def test_a_changed_plan_keeps_its_directory(tmp_path: Path) -> None:
 
 
 def test_quick_registers_holds_and_unregisters() -> None:
-    made = quick("sips:1000-1999@pbx.example.com", phones=5, rate=10, duration=3, password="secret", trust=ANY)
+    made = quick("sips:1000-1999@pbx.example.com", phones=5, rate=10, duration=3, password="{secret}}", trust=ANY)
     assert [phase.do for phase in made.phases] == ["register", "hold", "unregister"]
     register, hold, _ = made.phases
     assert isinstance(register, Register)
@@ -141,7 +141,7 @@ def test_quick_registers_holds_and_unregisters() -> None:
     assert len(population) == 5
     config = population.config(4)
     assert (config.uri, config.server) == ("sips:1004@pbx.example.com", "pbx.example.com:5061")
-    assert (config.password, config.expires, config.persona.name) == ("secret", 3600, "generic")
+    assert (config.password, config.expires, config.persona.name) == ("{secret}}", 3600, "generic")
 
 
 @pytest.mark.parametrize(
@@ -201,11 +201,26 @@ def test_quick_passes_on_what_it_is_given(tmp_path: Path) -> None:
         ("1@host", {"rate": 1, "phones": 0}, "count: 0 is too small: give 1 or more (give another value)"),
         ("1@host", {"rate": -1}, "rate: -1 is too small: give more than 0 (give another value)"),
         ("1@host", {"rate": 1, "duration": -1}, "duration: -1 is too small: give 0 or more (give another value)"),
+        (
+            "1@host",
+            {"rate": 1, "trust": {"lists": "builtin", "ca": ["x"]}},
+            'with lists = "builtin" the certificates of ca would not count: say lists = "all" (give another value)',
+        ),
+        (
+            "1@host",
+            {"rate": 1, "trust": {"names": "none"}},
+            "names: 'none' is not known: rfc2818, rfc5922, rfc6125, rfc9525 or off (give another value)",
+        ),
         ("1@host:x", {"rate": 1}, "'host:x' is no server (write HOST or HOST:PORT, an IPv6 address in brackets)"),
         (
             "1@host",
             {"rate": 1, "password": "hidden", "password_env": "X"},
             "give either password or password_env (give another value)",
+        ),
+        (
+            "1@host",
+            {"rate": 1, "fail_if": ("errs > 0",)},
+            "fail_if[0]: 'errs > 0': nothing is called errs: did you mean errors? (give another value)",
         ),
     ],
 )
