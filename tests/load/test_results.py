@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from sipsua.load.plan import Cut, Saturation, Storm
 from sipsua.load.results import WORKER_LOST, Results
 from sipsua.load.sample import Count, Sample, Step
+from sipsua.load.thresholds import Threshold
 from tests.load.by_hand import HOLD, PEAK, REGISTER, STORM, plan, results, sample
 
 
@@ -134,6 +135,18 @@ def test_what_a_lost_worker_had_told_may_come_after_the_word_of_its_death() -> N
     assert set(made.health) == {0}
 
 
+def test_a_lost_workers_word_of_a_second_that_has_its_row_is_counted_but_makes_no_other() -> None:
+    made = results(workers=2)
+    made.add(sample(0, worker=0, phones=5, locked=5))
+    made.lose_worker(1, 5, "killed")
+    made.add(sample(1, worker=0, phones=5, locked=5))
+    made.add(sample(0, worker=1, phones=5, locked=5, counts={Count.REGISTERED: 3}))
+    made.add(sample(2, worker=0, phones=5, locked=5))
+    made.finish()
+    assert [(row["second"], row["phones"]) for row in made.rows] == [(0, 5), (1, 5), (2, 5)]
+    assert (made.counts[Count.REGISTERED], made.peak["locked"]) == (3, 5)
+
+
 def test_a_last_word_after_all_workers_were_lost_is_kept() -> None:
     made = results(workers=1)
     made.lose_worker(0, 10, "killed")
@@ -244,6 +257,16 @@ def test_phones_that_leave_in_a_hold_phase_that_is_the_last_are_not_missing() ->
     held = [sample(second, phones=10, locked=10, registered=10) for second in range(2)]
     made = finished(results(HOLD), *held, sample(2, phones=4, locked=6, registered=5), sample(3))
     assert [value(made, line) for line in ("locked < 9", "registered < 9", "registered < 9%")] == [10, 10, 100]
+
+
+def test_after_a_worker_was_lost_the_others_are_still_looked_at() -> None:
+    made = results(HOLD, workers=2)
+    for worker in (0, 1):
+        made.add(sample(0, worker=worker, phones=5, locked=5, registered=5))
+    made.lose_worker(1, 5, "killed")
+    finished(made, sample(1, phones=5, locked=2, registered=3))
+    assert [made.figure(Threshold.parse(line)) for line in ("locked < 9", "locked < 9%")] == [2, 0.4]
+    assert made.figure(Threshold.parse("registered < 9")) == 3
 
 
 def test_a_threshold_of_a_phase_looks_at_no_other() -> None:
