@@ -102,6 +102,13 @@ def test_a_port_in_use_is_told() -> None:
     assert refused.value.fix == "give another port, or 0 for a free one"
 
 
+@pytest.mark.parametrize("port", [-1, 65536])
+def test_a_port_that_there_is_not_is_told(port: int) -> None:
+    with pytest.raises(BadConfiguration) as refused:
+        Metrics(results()).start(port)
+    assert refused.value.what.startswith(f"cannot serve metrics on port {port}: ")
+
+
 @pytest.mark.timeout(20)
 def test_who_connects_and_says_nothing_holds_up_neither_others_nor_the_end() -> None:
     with socket.socket() as silent, served(results()) as (_, port):

@@ -38,7 +38,7 @@ def test_a_whole_run_in_lines() -> None:
     made.add(sample(1, phase=1, counts={Count.CUT: 2}, first_loss=10.0, recoveries=[(10.0, 12.0)]))
     assert lines(made, interrupted=True) == [
         "10 phones, 1 worker, 2.0 s, seed 7",
-        "  register            1.0 s, 1,200 registered, 1 failed, 1 errors",
+        "  register            1.0 s, 1,200 registered, 1 failed, 1 error",
         "  storm               1.0 s, 2 hit: 95 % back never, all never",
         "  hold           not reached",
         "step              count     p50 ms     p95 ms     p99 ms     max ms",
