@@ -44,9 +44,9 @@ class Metrics:
         try:
             # A thread for each who asks: one that connects and says nothing must hold up neither the others nor the run's end.
             self._server = make_server("127.0.0.1", port, self._answer, ThreadingWSGIServer, _Silent)
-        except OSError as error:
+        except (OSError, OverflowError) as error:
             raise BadConfiguration(
-                f"cannot serve metrics on port {port}: {error.strerror or error}",
+                f"cannot serve metrics on port {port}: {getattr(error, 'strerror', None) or error}",
                 fix="give another port, or 0 for a free one",
             ) from None
         Thread(target=self._server.serve_forever, args=(0.1,), daemon=True, name="metrics").start()

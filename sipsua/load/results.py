@@ -75,6 +75,9 @@ class Results:
             if health.worker not in lost:  # what it had told may come after the word of its death
                 self.health[health.worker] = health
                 self._newest[health.worker] = key
+        tellers = {health.worker for health in sample.health}
+        if tellers and tellers <= lost and self.rows and key <= (self.rows[-1]["second"], self.rows[-1]["phase"]):
+            return  # that second has its row already: another one would tell of its phones twice, and out of order
         self._open.setdefault(key, []).append(sample)
         if self._newest and len(self._newest) + len(lost) >= self.workers:
             self._close_rows(min(self._newest.values()))
@@ -208,10 +211,11 @@ class Results:
         )
 
     def _held(self, phase: int) -> list[dict[str, Any]]:
-        """The rows of a hold phase while all its phones were wanted: where it is the last one, or was interrupted, they leave in it."""
+        """The rows of a hold phase while all its phones were wanted: where one worker's phones leave already and another's are still held,
+        those that have left are not missing. After the death of a worker it is all that the others have."""
         rows = [row for row in self.rows if row["phase"] == phase and row["phones"]]
-        wanted = max((row["phones"] for row in rows), default=0)
-        return [row for row in rows if row["phones"] == wanted]
+        wanted = max((row["phones"] for row in rows), default=0) - sum(lost["phones"] for lost in self.lost_workers)
+        return [row for row in rows if row["phones"] >= wanted]
 
     def _counted(self, figure: Figure, counts: Counter[Count], phases: list[PhaseResult], *, share: bool) -> float:
         if figure is Figure.ERRORS:

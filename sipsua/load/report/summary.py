@@ -55,7 +55,8 @@ def _phase(phase: dict[str, Any]) -> str:
     words = [f"{phase['seconds']:>8.1f} s"]
     words += [f"{phase['counts'][count]:,} {count}" for count in _SHOWN if phase["counts"][count]]
     if phase["errors"]:
-        words.append(f"{sum(error['count'] for error in phase['errors'].values()):,} errors")
+        count = sum(error["count"] for error in phase["errors"].values())
+        words.append(f"{count:,} error{'s' * (count != 1)}")
     if storm := phase["storm"]:
         times = [storm["seconds_to_95"], storm["seconds_to_100"]]
         back, all_back = ["never" if time is None else f"after {time:.1f} s" for time in times]

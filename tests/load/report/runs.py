@@ -171,7 +171,9 @@ def failed_run(seconds: int = 300) -> dict[str, Any]:
         threshold("recover.p99 > 30s", None, 30.0, "s", missed=True),
         threshold("storm.100 > 2min", None, 2.0, "min", missed=True) | {"measured": True},
     ]
-    run["saturation"] = [{"first": first, "last": last, "worker": 1, "why": "CPU at 99 % of a core, 95 % is the limit"}]
+    run["saturation"] = [
+        {"first": first, "last": last, "worker": 1, "why": "CPU at 99 % of a core, 95 % is the limit", "failed": True}
+    ]
     run["lost_workers"] = [{"worker": 0, "phones": 2500, "reason": "killed by signal 9 (out of memory?)"}]
     storm = next(phase["storm"] for phase in run["phases"] if phase["storm"])
     storm |= {"recovered": 4870, "seconds_to_100": None}
