@@ -26,6 +26,7 @@ from sipsua.errors import (
     Untrusted,
     printable,
 )
+from sipsua.load.mistakes import BadLines
 from sipsua.trust.verdict import CertificateRefused
 
 
@@ -77,7 +78,7 @@ class Failure:
 
     code: ExitCode
     what: str
-    """The cause, in one line of printable characters."""
+    """The cause, in one line of printable characters; several mistakes in files have a line each."""
     fix: str
     """The remedy, likewise."""
 
@@ -92,7 +93,8 @@ class Failure:
             else:
                 code, fix = next((code, fix) for kind, code, fix in _TABLE if isinstance(error, kind))
             if code is not ExitCode.DEFECT:
-                return cls(code, printable(error.what), printable(_as_option(error.fix or fix)))
+                what = printable(error.what, lines=isinstance(error, BadLines))
+                return cls(code, what, printable(_as_option(error.fix or fix)))
         return cls(ExitCode.DEFECT, f"sipsua itself is wrong: {type(error).__name__}: {printable(str(error))}", _REPORT)
 
     def as_json(self) -> dict[str, Any]:
@@ -100,8 +102,10 @@ class Failure:
         return {"code": self.code.name.lower(), "what": self.what, "fix": self.fix}
 
     def __str__(self) -> str:
-        """Two lines: the cause, and what to do about it."""
-        return f"sipsua: {self.what}\n   fix: {self.fix}"
+        """Two lines: the cause, and what to do about it. Mistakes in files have lines of their own, which editors can jump to."""
+        count = self.what.count("\n") + 1
+        what = self.what if count == 1 else f"{count} mistakes\n{self.what}"
+        return f"sipsua: {what}\n   fix: {self.fix}"
 
 
 def _as_option(words: str) -> str:

@@ -155,6 +155,10 @@ def worker(
     plan: Annotated[
         str, typer.Option(metavar="FILE", help="The plan: its phones are the users; its phases do not count.")
     ],
+    name: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="That of a worker that has ended: take its place. Without: a new one."),
+    ] = None,
 ) -> None:
     """Be a worker of a Locust master: its web page, spawn rate, stop and tables are those of any Locust run.
 
@@ -163,14 +167,14 @@ def worker(
     from sipsua.cli.load_run import run_locust_worker
     from sipsua.load.source import read_plan
 
-    run_locust_worker(read_plan(Path(plan)), locust)
+    run_locust_worker(read_plan(Path(plan)), locust, name)
 
 
 def locustfile(
     output: Annotated[str | None, typer.Option(metavar="FILE", help="Write it there. Without: print it.")] = None,
 ) -> None:
     """Print the file that a Locust master wants: locust -f FILE --master."""
-    from sipsua.load.locust import locustfile as text
+    from sipsua.load.locust.locustfile import locustfile as text
 
     _put(text(), output)
 

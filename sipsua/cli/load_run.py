@@ -123,7 +123,7 @@ class LoadRun:
             raise failures[0]
 
 
-def run_locust_worker(plan: Plan, master: str) -> None:
+def run_locust_worker(plan: Plan, master: str, name: str | None) -> None:
     """Be a worker of a Locust master until it says quit, or Ctrl-C. Raises KeyboardInterrupt after that, and what `LocustWorker` does."""
     from sipsua.load.locust.wire import PORT
     from sipsua.load.locust.worker import LocustWorker
@@ -133,7 +133,7 @@ def run_locust_worker(plan: Plan, master: str) -> None:
 
     async def work() -> None:
         where = Target.parse(master, PORT)
-        worker = LocustWorker(plan, Population(plan), where.host, where.port, tell=screen.line)
+        worker = LocustWorker(plan, Population(plan), where.host, where.port, name=name, tell=screen.line)
 
         def stop() -> None:
             stopped.append(True)

@@ -130,8 +130,10 @@ class _Run:
             await self._end(phase, begin)
 
     async def leave(self) -> None:
-        """All that are still there unregister, within the plan's grace; then the last sample."""
+        """All that are still there unregister, within the plan's grace: a phase after those of the plan. Then the last sample."""
         now = self._loop.time()
+        if self._begun is not None and len(self._crowd):
+            self._enter(len(self._plan.phases), now)
         for phone in range(self._worker, len(self._population), self._workers):
             self._crowd.stop(phone, now)
             await self._breathe()

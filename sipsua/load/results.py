@@ -13,7 +13,7 @@ from importlib.metadata import version
 from typing import Any
 
 from sipsua.load.latencies import Latency, nearest_rank
-from sipsua.load.plan import Hold, Phase, Plan, Register
+from sipsua.load.plan import Hold, Phase, Plan, Register, Unregister
 from sipsua.load.sample import Count, ErrorCount, Health, Sample, Step
 from sipsua.load.saturation import SaturationWatch
 from sipsua.load.thresholds import Figure, Judged, Threshold, judge
@@ -25,6 +25,9 @@ WORKER_LOST = "worker lost"
 """The class of errors under which the phones of a worker that died are counted."""
 
 _ATTEMPTS = (Count.REGISTERED, Count.REFRESHED, Count.FAILED)
+
+LEAVING = Unregister(do="unregister", name="leaving")
+"""What follows the phases of the plan where phones are still there: it has no phase for their leave, or was ended early."""
 
 
 class Results:
@@ -61,6 +64,8 @@ class Results:
         if self._began_at is None:
             self._began_at = sample.at - sample.length
         key = (sample.second, sample.phase)
+        if sample.phase == len(self.phases):
+            self.phases.append(PhaseResult(sample.phase, LEAVING))
         self.phases[sample.phase].add(sample, sample.at - sample.length - self._began_at)
         self.sent += sample.sent
         self.received += sample.received

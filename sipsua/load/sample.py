@@ -99,7 +99,7 @@ class Sample:
     at: float
     """Unix time at its end."""
     phase: int
-    """Index in the plan."""
+    """Index in the plan; one more than its last where phones leave after all its phases, or because the run is ended early."""
     length: float
     """Seconds that it covers; 1 but for the last of a phase."""
     phones: int = 0

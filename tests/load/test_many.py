@@ -43,8 +43,10 @@ def test_phones_register_are_held_with_two_refreshes_each_and_unregister_and_non
         left = pbx.counts()
     assert_held_twice(results, phones)
     assert (left.bound, left.flows, left.failures) == (0, 0, ())
-    # A nonce may be used again: one challenge for each phone, and a REGISTER for each refresh and for the end.
-    assert left.responses == {401: phones, 200: 2 * phones + results.counts[Count.REFRESHED]}
+    # A nonce may be used again: one challenge for each phone, and a REGISTER for each refresh and for the end. A refresh that is under way
+    # when its phone is told to leave is answered, and no more counted.
+    assert left.responses[401] == phones
+    assert 0 <= left.responses[200] - (2 * phones + results.counts[Count.REFRESHED]) <= phones / 20
 
 
 @pytest.mark.timeout(600)
@@ -78,6 +80,6 @@ def test_of_phones_of_which_one_in_a_hundred_meets_a_bad_certificate_exactly_tho
         results = run(plan)
     expected = {f"certificate refused: {code}": share for code, share in shares.items() if share}
     assert {kind: error.count for kind, error in results.errors.items()} == expected
-    held = [row for row in results.rows if row["phase"] == 1 and row["phones"]]  # with the plan they all leave
+    held = [row for row in results.rows if row["phase"] == 1]
     assert {(row["locked"], row["registered"]) for row in held} == {(phones - bad, phones - bad)}
     assert results.counts[Count.REGISTERED] == phones - bad
