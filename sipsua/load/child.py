@@ -53,6 +53,7 @@ class Child:
         self._writer: asyncio.StreamWriter | None = None
         self._pipe: asyncio.ReadTransport | None = None
         self._spent = 0
+        self._hung_up = False
 
     @classmethod
     async def start(cls, task: Task, phones: int, tell: Tell) -> Self:
@@ -87,8 +88,8 @@ class Child:
         return child
 
     def send(self, message: object) -> None:
-        """Say something, if it still listens."""
-        if self._writer is not None and not self._writer.is_closing():
+        """Say something, if it still listens, and we have not hung up: a phase may begin while one that has failed is on its way out."""
+        if self._writer is not None and not self._hung_up and not self._writer.is_closing():
             self._writer.write(frame(message))
 
     async def receive(self) -> Any:
@@ -100,6 +101,7 @@ class Child:
         """Say that nothing more will come. Its messages can still be received."""
         if self._writer is not None and self._writer.can_write_eof() and not self._writer.is_closing():
             self._writer.write_eof()
+            self._hung_up = True
 
     def kill(self, why: str = "") -> None:
         """End it at once, for a reason that `reason` shall give."""

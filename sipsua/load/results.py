@@ -197,11 +197,11 @@ class Results:
             seconds = sum(phase.seconds for phase in register)
             return sum(phase.counts[Count.REGISTERED] for phase in register) / seconds if seconds else None
         if figure in (Figure.LOCKED, Figure.REGISTERED):
+            hold = {phase.index for phase in phases if isinstance(phase.phase, Hold)}
             values = [
                 row[figure] / (row["phones"] if threshold.unit else 1)
-                for phase in phases
-                if isinstance(phase.phase, Hold)
-                for row in self._held(phase.index)
+                for row in self.rows
+                if row["phase"] in hold and row["phones"]
             ]
             return min(values, default=None)
         if not phases:
@@ -209,13 +209,6 @@ class Results:
         return self._counted(
             figure, sum((phase.counts for phase in phases), Counter()), phases, share=bool(threshold.unit)
         )
-
-    def _held(self, phase: int) -> list[dict[str, Any]]:
-        """The rows of a hold phase while all its phones were wanted: where one worker's phones leave already and another's are still held,
-        those that have left are not missing. After the death of a worker it is all that the others have."""
-        rows = [row for row in self.rows if row["phase"] == phase and row["phones"]]
-        wanted = max((row["phones"] for row in rows), default=0) - sum(lost["phones"] for lost in self.lost_workers)
-        return [row for row in rows if row["phones"] >= wanted]
 
     def _counted(self, figure: Figure, counts: Counter[Count], phases: list[PhaseResult], *, share: bool) -> float:
         if figure is Figure.ERRORS:

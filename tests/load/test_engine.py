@@ -17,10 +17,12 @@ import pytest
 
 from sipsua.errors import BadConfiguration, Defect, Misuse
 from sipsua.load import engine as engine_module
+from sipsua.load.child import Child
 from sipsua.load.engine import Engine
 from sipsua.load.fleet import Gate
 from sipsua.load.plan import Hold, PhoneGroup, Plan, TrustSettings
 from sipsua.load.sample import Health, Sample
+from sipsua.load.worker import Arrived, Order, Task
 from sipsua.testing.pki import CertificateAuthority
 
 
@@ -233,6 +235,20 @@ async def test_a_second_stop_does_not_wait_for_who_does_not_end(plan: Plan) -> N
 
     await gathered(engine, stop_twice)
     assert engine.lost == []
+
+
+@pytest.mark.asyncio
+async def test_what_is_said_after_hanging_up_is_not_said(plan: Plan) -> None:
+    child = await Child.start(Task(plan, 0, 1, FakeFleet), 1, no_words)
+    try:
+        child.hang_up()
+        child.send(Order.STOP)
+        heard = []
+        while (message := await child.receive()) is not None:
+            heard.append(type(message))
+    finally:
+        child.destroy()
+    assert Arrived in heard
 
 
 @pytest.mark.asyncio

@@ -253,10 +253,23 @@ def test_gauges_are_those_of_the_worst_second_of_the_hold_phases() -> None:
     assert [value(made, line) for line in ("locked < 9", "locked < 9%", "registered < 9")] == [8, 80, 9]
 
 
-def test_phones_that_leave_in_a_hold_phase_that_is_the_last_are_not_missing() -> None:
-    held = [sample(second, phones=10, locked=10, registered=10) for second in range(2)]
-    made = finished(results(HOLD), *held, sample(2, phones=4, locked=6, registered=5), sample(3))
+def test_phones_that_leave_after_the_last_phase_are_not_missing() -> None:
+    held = sample(0, phones=10, locked=10, registered=10)
+    made = finished(results(HOLD), held, sample(1, phase=1, phones=4, locked=6, registered=5), sample(2, phase=1))
     assert [value(made, line) for line in ("locked < 9", "registered < 9", "registered < 9%")] == [10, 10, 100]
+    assert [(phase["name"], phase["do"]) for phase in made.as_json()["phases"]] == [
+        ("hold", "hold"),
+        ("leaving", "unregister"),
+    ]
+
+
+def test_the_phones_of_a_lost_worker_are_missing_where_the_locked_are_counted() -> None:
+    made = results(HOLD, workers=2)
+    for worker in (0, 1):
+        made.add(sample(0, worker=worker, phones=5, locked=5))
+    made.lose_worker(1, 5, "killed")
+    finished(made, sample(1, worker=0, phones=5, locked=5))
+    assert value(made, "locked < 10") == 5
 
 
 def test_after_a_worker_was_lost_the_others_are_still_looked_at() -> None:
