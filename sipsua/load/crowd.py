@@ -173,9 +173,13 @@ class Crowd:
         one.unbind()
         self._leaving.discard(one)
         self.stir()
-        task = self._connector.loop.create_task(one.line.close())
+        task = self._connector.loop.create_task(self._close(one))
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
+
+    async def _close(self, one: _Phone) -> None:
+        await one.line.close()
+        del one.line  # its sink is the phone: a circle less for the garbage collector, whose passes hold up all phones
 
     def opened(self, timings_ms: dict[str, float], lock: Lock, *, shared: bool) -> bool:
         """Count a handshake, for all that share the flow once; returns whether it was counted."""

@@ -123,6 +123,7 @@ class Line:
             self._timer = None
         for dropped in self._dropped:
             await dropped.wait_closed()
+        self._dropped.clear()  # they know us: without a circle a line goes when nobody holds it any more, garbage collector or not
 
     # The rider of a flow
 

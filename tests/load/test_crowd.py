@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -12,6 +13,8 @@ from sipsua.account.persona import Backoff
 from sipsua.load.crowd import Crowd
 from sipsua.load.sample import Count, Sample, Step
 from sipsua.net.connect import Connector
+from sipsua.net.flow import Flow
+from sipsua.net.line import Line
 from sipsua.testing.misbehaviour import Step as Misstep
 from sipsua.testing.misbehaviour import Then
 from sipsua.testing.pbx import PocketPbx
@@ -210,5 +213,23 @@ async def test_phone_whose_removal_is_not_answered_leaves_all_the_same_and_is_co
         crowd.stop(0, asyncio.get_running_loop().time())
         await crowd.close(within=0.1)
         assert take(crowd).counts[Count.UNANSWERED] == 1
+
+    await in_crowd(test)()
+
+
+@pytest.mark.asyncio
+async def test_what_is_dear_in_a_phone_that_has_left_goes_without_the_garbage_collector() -> None:
+    async def test(_pbx: PocketPbx, crowd: Crowd) -> None:
+        await registered(crowd, 3)
+        for phone in range(3):
+            crowd.stop(phone, asyncio.get_running_loop().time())
+        gc.collect()
+        gc.disable()
+        try:
+            await crowd.close(5)
+            await asyncio.sleep(0)
+            assert not [thing for thing in gc.get_objects() if type(thing) in (Flow, Line)]
+        finally:
+            gc.enable()
 
     await in_crowd(test)()
