@@ -123,9 +123,9 @@ def check_types(settings: Any) -> None:
     one may be the password. Raises BadConfiguration.
     """
     owner = type(settings)
-    for name, wanted, words in _typed_fields(owner):  # type: ignore[arg-type]
+    for name, wanted, words, exact in _typed_fields(owner):  # type: ignore[arg-type]
         value = getattr(settings, name)
-        if type(value) is wanted:
+        if type(value) in exact:
             continue
         if isinstance(wanted, type) and issubclass(wanted, Enum):
             try:
@@ -142,9 +142,23 @@ def check_types(settings: Any) -> None:
 
 
 @lru_cache(maxsize=16)  # reading annotations is dear
-def _typed_fields(owner: type[Any]) -> tuple[tuple[str, Any, str], ...]:
+def _typed_fields(owner: type[Any]) -> tuple[tuple[str, Any, str, frozenset[type]], ...]:
+    """Of each field its name, its type, that in words, and the classes of values that need no longer look: ten thousand accounts are made
+    at once."""
     hints = get_type_hints(owner)
-    return tuple((field.name, hints[field.name], str(field.type)) for field in fields(owner) if field.init)
+    return tuple(
+        (field.name, hints[field.name], str(field.type), _exact(hints[field.name]))
+        for field in fields(owner)
+        if field.init
+    )
+
+
+def _exact(wanted: Any) -> frozenset[type]:
+    if get_origin(wanted) is tuple:
+        return frozenset()
+    if arguments := get_args(wanted):
+        return frozenset[type]().union(*map(_exact, arguments))
+    return frozenset((int, float) if wanted is float else (wanted,))
 
 
 def _fits(value: object, wanted: Any) -> bool:
