@@ -150,8 +150,11 @@ def run_locust_worker(plan: Plan, master: str, name: str | None) -> None:
 
 def _check_place(path: str) -> None:
     """Whether a report can be written there: better known before the run than after it. Raises BadConfiguration."""
-    place = Path(path).parent
-    if Path(path).is_dir() or not place.is_dir() or not os.access(place, os.W_OK):
+    target = Path(path)
+    if target.exists() and not target.is_file() and not target.is_dir():
+        return  # a terminal or a pipe
+    place = target.resolve().parent
+    if target.is_dir() or not place.is_dir() or not os.access(place, os.W_OK):
         raise BadConfiguration(
             f"no report can be written to {path}",
             fix="name a file in a directory that exists and that you may write to",

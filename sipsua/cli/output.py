@@ -54,10 +54,11 @@ def print_bytes(data: bytes) -> None:
 def write_file(path: str, data: bytes, *, mode: int = 0o644) -> None:
     """Write a file, in full or not at all, that others may read unless `mode` is another. Raises BadConfiguration, naming it."""
     try:
-        target = Path(path).resolve()  # /dev/stdout is a link, and not to be replaced
+        target = Path(path)
         if target.exists() and not target.is_file():  # a terminal, a pipe
             target.write_bytes(data)
             return
+        target = target.resolve()  # only now: what /dev/stdout leads to may be a pipe, which has no path of its own
         with NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as beside:
             new = Path(beside.name)
             try:

@@ -14,11 +14,15 @@ from sipsua.errors import BadConfiguration
 
 
 def write_report(path: Path, text: str) -> None:
-    """Write `text` as UTF-8 to `path`, in place of what is there.
+    """Write `text` as UTF-8 to `path`, in place of what is there; a link stays one, and a terminal or a pipe is written to.
 
     Raises BadConfiguration where the file cannot be written.
     """
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            path.write_bytes(text.encode(errors="backslashreplace"))
+            return
+        path = path.resolve()  # only now: what /dev/stdout leads to may be a pipe, which has no path of its own
         handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:
         raise _unwritable(path, error) from error

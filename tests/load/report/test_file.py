@@ -45,3 +45,20 @@ def test_place_that_cannot_be_taken_leaves_nothing_beside_it(tmp_path: Path) -> 
     with pytest.raises(BadConfiguration, match="Is a directory"):
         write_report(tmp_path / "run.html", "new")
     assert os.listdir(tmp_path) == ["run.html"]
+
+
+def test_link_stays_one_and_what_it_leads_to_is_written(tmp_path: Path) -> None:
+    (tmp_path / "link.html").symlink_to("run.html")
+    write_report(tmp_path / "link.html", "new")
+    assert (tmp_path / "link.html").is_symlink()
+    assert (tmp_path / "run.html").read_text() == "new"
+
+
+def test_pipe_is_written_to_and_not_replaced() -> None:
+    reading, writing = os.pipe()
+    try:
+        write_report(Path(f"/dev/fd/{writing}"), "new")
+        assert os.read(reading, 100) == b"new"
+    finally:
+        os.close(reading)
+        os.close(writing)
