@@ -13,8 +13,9 @@ from rich.text import Text
 
 from sipsua.cli.screen import Screen
 from sipsua.errors import printable
+from sipsua.load.phase_result import PhaseResult
 from sipsua.load.plan import Churn, Hold, Storm
-from sipsua.load.results import PhaseResult, Results
+from sipsua.load.results import Results
 from sipsua.load.sample import Count, Step
 
 EVERY = 5

@@ -15,14 +15,13 @@ from sipsua.account.config import Target
 from sipsua.cli.dashboard import Display, display
 from sipsua.cli.failure import GeneratorSaturated, RunFailed
 from sipsua.cli.interrupt import heard, run
-from sipsua.cli.output import print_json
+from sipsua.cli.output import print_json, write_file
 from sipsua.cli.screen import Screen
 from sipsua.errors import BadConfiguration
 from sipsua.load.engine import Engine
 from sipsua.load.metrics import Metrics
 from sipsua.load.plan import Plan
 from sipsua.load.population import Population
-from sipsua.load.report.file import write_report
 from sipsua.load.report.junit import junit_xml
 from sipsua.load.report.page import html_page
 from sipsua.load.report.rows import csv_text
@@ -30,7 +29,7 @@ from sipsua.load.report.summary import summary
 from sipsua.load.results import Results
 
 WRITERS: dict[str, Callable[[dict[str, Any]], str]] = {
-    "json": lambda results: json.dumps(results, indent=1) + "\n",
+    "json": lambda results: json.dumps(results, indent=1, allow_nan=False) + "\n",
     "csv": csv_text,
     "html": html_page,
     "junit": junit_xml,
@@ -113,7 +112,8 @@ class LoadRun:
         failures = []
         for kind, path in self._files.items():
             try:
-                write_report(Path(path), WRITERS[kind](told))
+                # What the server sent may be no text at all: half a pair of surrogates is written as its number.
+                write_file(path, WRITERS[kind](told).encode(errors="backslashreplace"))
             except BadConfiguration as error:
                 failures.append(error)
         screen = Screen()

@@ -16,6 +16,7 @@ from typing import Any
 
 from sipsua.errors import BadConfiguration
 
+_PLACE = "name a file in a directory that exists, that you may write to, and that has room"
 _FIX = "redirect it to a file that can be written, or to /dev/null"
 
 
@@ -51,11 +52,12 @@ def print_bytes(data: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
-def write_file(path: str, data: bytes, *, mode: int = 0o644) -> None:
-    """Write a file, in full or not at all, that others may read unless `mode` is another. Raises BadConfiguration, naming it."""
+def write_file(path: str, data: bytes, *, mode: int = 0o666) -> None:
+    """Write a file, in full or not at all, with the rights of `mode` that the umask leaves. A link stays one; a terminal or a pipe is
+    written to. Raises BadConfiguration, naming the file."""
     try:
         target = Path(path)
-        if target.exists() and not target.is_file():  # a terminal, a pipe
+        if target.exists() and not target.is_file() and not target.is_dir():  # a terminal, a pipe
             target.write_bytes(data)
             return
         target = target.resolve()  # only now: what /dev/stdout leads to may be a pipe, which has no path of its own
@@ -65,14 +67,21 @@ def write_file(path: str, data: bytes, *, mode: int = 0o644) -> None:
                 beside.write(data)
                 beside.flush()
                 os.fsync(beside.fileno())
-                new.chmod(mode)
+                new.chmod(mode & ~_umask())
                 new.replace(target)
             except BaseException:
                 new.unlink(missing_ok=True)
                 raise
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or "not a usable path"
-        raise BadConfiguration(f"cannot write {path}: {why}", fix="check the directory and the rights on it") from error
+        raise BadConfiguration(f"cannot write {path}: {why}", fix=_PLACE) from error
+
+
+def _umask() -> int:
+    # The only way to read it is to set it.
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 class _Output(io.FileIO):

@@ -1,6 +1,6 @@
 """The figures of a run that goes on, for Prometheus to scrape.
 
-The page is made on the loop's thread when rows have been added, and the server's thread hands out the last one: nobody reads results that
+The page is made on the loop's thread when there is something new, and the server's thread hands out the last one: nobody reads results that
 are being changed.
 """
 
@@ -34,7 +34,7 @@ class Metrics:
         self._registry = CollectorRegistry()
         self._registry.register(_Collector(results))
         self._results = results
-        self._rows = -1
+        self._state = (-1, 0)
         self._page = b""
         self._server: WSGIServer | None = None
 
@@ -53,9 +53,10 @@ class Metrics:
         return int(self._server.server_port)
 
     def update(self) -> None:
-        """Make the page anew where rows were added."""
-        if len(self._results.rows) != self._rows:
-            self._rows = len(self._results.rows)
+        """Make the page anew where rows were added, or a worker was lost."""
+        state = (len(self._results.rows), len(self._results.lost_workers))
+        if state != self._state:
+            self._state = state
             self._page = generate_latest(self._registry)
 
     def close(self) -> None:

@@ -118,7 +118,7 @@ class Judged:
         return self.value is None or self.threshold.holds(self.value)
 
     def as_json(self) -> dict[str, object]:
-        """`text`, `value` and `limit` in `unit`, `missed`, `measured`."""
+        """`text`, `value` and `limit` in `unit`, `missed`, `measured`, and `outcome` in words."""
         threshold = self.threshold
         return {
             "text": threshold.text,
@@ -127,15 +127,21 @@ class Judged:
             "unit": threshold.unit,
             "missed": self.missed,
             "measured": self.value is not None,
+            "outcome": self.outcome,
         }
 
-    def __str__(self) -> str:
+    @property
+    def outcome(self) -> str:
+        """What the figure was, in words."""
         if self.value is None:
-            return f"{self.threshold.text}: it was never measured"
+            return "it was never measured"
         if isinf(self.value):
-            return f"{self.threshold.text}: it never came so far"
+            return "it never came so far"
         shown = f"{self.threshold.shown(self.value):.4f}".rstrip("0").rstrip(".")
-        return f"{self.threshold.text}: it is {shown}{self.threshold.unit}"
+        return f"it is {shown}{self.threshold.unit}"
+
+    def __str__(self) -> str:
+        return f"{self.threshold.text}: {self.outcome}"
 
 
 def judge(lines: Iterable[str], measured: Measured) -> list[Judged]:

@@ -89,6 +89,15 @@ def test_a_scrape_tells_the_last_update() -> None:
         assert (before, figures(port)["phones", ()]) == (0, 3)
 
 
+def test_an_update_tells_of_a_worker_that_died_between_seconds() -> None:
+    made = results(workers=2)
+    made.add(sample(0, phones=3))
+    with served(made) as (metrics, port):
+        made.lose_worker(1, 3, "killed")
+        metrics.update()
+        assert figures(port)["lost_workers", ()] == 1
+
+
 def test_other_paths_are_not_found() -> None:
     with served(results()) as (_, port):
         status, text = fetch(port, "/else")

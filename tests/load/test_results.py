@@ -374,7 +374,7 @@ def test_the_json_has_the_documented_shape() -> None:
             "errors sent received cpu lag_p99_ms lag_max_ms rss_kib percentiles"
         ).split()
     )
-    assert list(told["thresholds"][0]) == "text value limit unit missed measured".split()
+    assert list(told["thresholds"][0]) == "text value limit unit missed measured outcome".split()
     assert json.loads(json.dumps(told, allow_nan=False)) == told
 
 

@@ -94,7 +94,15 @@ def test_each_comparison_below_at_and_above_its_limit(compare: str, missed: tupl
 def test_what_was_never_measured_is_missed_and_says_so() -> None:
     (judged,) = judge(["tls.p99 > 1s"], Fixed(None))
     assert str(judged) == "tls.p99 > 1s: it was never measured"
-    expected = {"text": "tls.p99 > 1s", "value": None, "limit": 1.0, "unit": "s", "missed": True, "measured": False}
+    expected = {
+        "text": "tls.p99 > 1s",
+        "value": None,
+        "limit": 1.0,
+        "unit": "s",
+        "missed": True,
+        "measured": False,
+        "outcome": "it was never measured",
+    }
     assert judged.as_json() == expected
 
 

@@ -46,7 +46,10 @@ def summary(results: dict[str, Any]) -> Iterator[Line]:
         )
     if run["interrupted"]:
         yield 0, (("interrupted", "weak"), ("before the plan was done", ""))
-    yield 0, (("passed", "good") if run["passed"] else ("NOT PASSED", "bad"),)
+    if not run["passed"]:
+        yield 0, (("NOT PASSED", "bad"),)
+    elif not run["interrupted"]:
+        yield 0, (("passed", "good"),)
 
 
 def _phase(phase: dict[str, Any]) -> str:
@@ -76,8 +79,5 @@ _SHOWN = (
 
 
 def _threshold(threshold: dict[str, Any]) -> tuple[tuple[str, Tone], ...]:
-    value = "never" if threshold["measured"] else "not measured"
-    if threshold["value"] is not None:
-        value = f"{threshold['value']:.10g}{threshold['unit']}"
     missed: tuple[str, Tone] = ("missed", "bad") if threshold["missed"] else ("kept", "good")
-    return ("fails if", "dim"), (threshold["text"], ""), (f"({value})", ""), missed
+    return ("fails if", "dim"), (threshold["text"], ""), (f"({threshold['outcome']})", ""), missed

@@ -212,7 +212,15 @@ def empty_run() -> dict[str, Any]:
 
 
 def threshold(text: str, value: float | None, limit: float, unit: str, *, missed: bool = False) -> dict[str, Any]:
-    return {"text": text, "value": value, "limit": limit, "unit": unit, "missed": missed, "measured": value is not None}
+    return {
+        "text": text,
+        "value": value,
+        "limit": limit,
+        "unit": unit,
+        "missed": missed,
+        "measured": value is not None,
+        "outcome": "it was never measured" if value is None else f"it is {value}{unit}",
+    }
 
 
 def latencies(median: float) -> dict[str, float]:

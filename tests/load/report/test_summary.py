@@ -47,9 +47,9 @@ def test_a_whole_run_in_lines() -> None:
         "errors",
         "  1 x refused: status 403",
         "    such as 1001: forbidden",
-        "fails if errors > 9 (1) kept",
-        "fails if tls.p99 > 1ms (2ms) missed",
-        "fails if refresh.max > 1s (not measured) missed",
+        "fails if errors > 9 (it is 1) kept",
+        "fails if tls.p99 > 1ms (it is 2ms) missed",
+        "fails if refresh.max > 1s (it was never measured) missed",
         "interrupted before the plan was done",
         "NOT PASSED",
     ]
