@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from sipsua.errors import SipsuaError
+from sipsua.media.offer import Agreed
 from sipsua.trust.verdict import Certificate
 from sipsua.trust.verdict import Verdict as Verdict  # a word of this vocabulary too: who hears events needs no more
 
@@ -231,3 +232,130 @@ class InboundRefused(Event):
 
     reason: str
     fix: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallEvent(Event):
+    """Base of what happens to a call."""
+
+    call: int
+    """Number of the call in its account."""
+
+
+class EndedBy(StrEnum):
+    """Who ended a call."""
+
+    US = "us"
+    THEM = "them"
+    NOBODY = "nobody"
+    """The flow broke, an answer did not come, the session ran out."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallOffered(CallEvent):
+    """Somebody calls: `answer` or `reject` it; it rings until then."""
+
+    caller: str
+    """The URI of who calls."""
+    display: str
+    """The name that is shown with it; empty where there is none."""
+    called: str
+    """The URI that was called."""
+    replaces: int | None = None
+    """The call of ours that this one takes the place of (RFC 3891): it is to be answered at once."""
+    auto_answer: bool = False
+    """The other side asks that it be answered without a hand (Call-Info or Alert-Info)."""
+    secure: bool = False
+    """Signalling is TLS up to the caller: the Request-URI and the Contact are sips."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallProgressed(CallEvent):
+    """The other side told of progress: 100 Trying, 180 Ringing, 183 Session Progress ..."""
+
+    status: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallMedia(CallEvent):
+    """What was agreed about the voice: it begins, or changes."""
+
+    agreed: Agreed
+    early: bool
+    """True before the call is answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallAnswered(CallEvent):
+    """The call stands: answered and acknowledged."""
+
+    peer: str
+    """The URI of who answered, or called."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallHoldChanged(CallEvent):
+    """Who holds the call now."""
+
+    by_us: bool
+    by_them: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CallChangeRefused(CallEvent):
+    """The other side did not take a change (hold, resume, refresh): the call goes on as it was."""
+
+    error: SipsuaError
+
+
+@dataclass(frozen=True, slots=True)
+class CallDigits(CallEvent):
+    """Keys were pressed, told by SIP INFO; those in the stream are told by the voice."""
+
+    digits: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallTransferAsked(CallEvent):
+    """The other side asks us to call somebody else in its place (RFC 3515)."""
+
+    target: str
+    """The URI to call."""
+    replaces: bool
+    """An attended transfer: the new call takes the place of one that stands."""
+    referred_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallTransferProgressed(CallEvent):
+    """How the transfer goes that we asked for."""
+
+    status: int
+    """Of the new call, as the other side tells it; of our REFER where it was refused."""
+    reason: str
+    final: bool
+    """Nothing more will be told."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallSuspended(CallEvent):
+    """The account has lost its flow: the call stands, and waits for a new one."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallResumed(CallEvent):
+    """The account has a flow again, and the other side knows the way."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallEnded(CallEvent):
+    """The call is over, or never came about."""
+
+    by: EndedBy
+    status: int
+    """Final status of the INVITE: 200 where the call was answered."""
+    reason: str
+    """In words: the reason phrase, or that of the Reason field."""
+    error: SipsuaError | None
+    """What to tell a person; None for an orderly end."""

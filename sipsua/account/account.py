@@ -4,23 +4,28 @@ Three drive it. A user: `register`, `unregister`. The door (`net`): `flow_negoti
 `receive_data` for bytes off the wire. The clock: `handle_timer`, at the time that `get_timer` names. After each of these calls the
 door takes what there is to do: `data_to_send`, `wants_flow`, `wants_close`, `next_event`.
 
-    receive_data → stream → receive_message → transactions.match → registration → event
+    receive_data → stream → receive_message → transactions.match → registration, a call, a subscription → event
 
 `now` is seconds on any clock that never goes back; `at` is the time of day, UTC, for people.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
-from functools import partial
 
 from sipsua.account import lock as locks
+from sipsua.account import request as requests
 from sipsua.account import uas
+from sipsua.account.asking import Asking
+from sipsua.account.call_config import Reliability
+from sipsua.account.calls import Calls
 from sipsua.account.config import AccountConfig, Connection, Target
 from sipsua.account.keepalive import KeepAlive
 from sipsua.account.lock import Turn
 from sipsua.account.persona import Dice
-from sipsua.account.reception import Reception
+from sipsua.account.proof import Keyring
+from sipsua.account.reception import Pending, Reception
 from sipsua.account.registration import Input, Registration, State
 from sipsua.account.stream import Stream
 from sipsua.errors import FlowLost, MalformedMessage, Misuse, NoAnswer, SipsuaError, Untrusted
@@ -37,7 +42,8 @@ from sipsua.events import (
     RequestAnswered,
 )
 from sipsua.sip.message import Request, Response
-from sipsua.sip.transactions import T1, Transactions
+from sipsua.sip.timers import T1
+from sipsua.sip.transactions import Transactions
 from sipsua.trust.verdict import Verdict
 
 
@@ -45,9 +51,11 @@ class Account:
     """One account."""
 
     __slots__ = (
+        "_calls",
         "_closing",
         "_events",
         "_flow_target",
+        "_keyring",
         "_out",
         "_reception",
         "_stream",
@@ -57,6 +65,7 @@ class Account:
         "listening",
         "lock",
         "registration",
+        "sent_by",
         "target",
         "verdict",
         "wants_flow",
@@ -76,16 +85,20 @@ class Account:
         self.listening: tuple[str, int] | None = None
         """Address and port where the phone takes connections, which Via and Contact then say in place of our own end of the flow; an
         empty address is that of the flow. Counts from the next flow on."""
+        self.sent_by = ""
+        """Our own address and port as Via and Contact have them; empty before the first flow."""
         self.registration = Registration(self)
+        self._calls: Calls | None = None
+        self._keyring: Keyring | None = None
         # the flow
         self._flow_target: Target | None = None
         self._stream: Stream | None = None
-        self._transactions = Transactions()
         # what there is to do
         self.wants_flow = False
         """The door is to open a flow to `target`; it sets this back when it begins."""
         self._closing: FlowLost | None = None
         self._out: list[bytes] = []
+        self._transactions = Transactions(self._out.append)
         self._reception = Reception(self._out.append, self._transactions)
         self._events: list[Event] = []
 
@@ -150,7 +163,10 @@ class Account:
         host, port = negotiated.local
         if self.listening is not None:
             host, port = self.listening[0] or host, self.listening[1]
+        self.sent_by = requests.sent_by(host, port)
         self.registration.flow_ready(host, port)
+        if self._calls is not None:
+            self._calls.flow_opened(now)
         if self.flow_serves:
             self.registration.step(Input.FLOW_OPENED, now)
         elif self.registration.state is State.CONNECTING:
@@ -175,9 +191,14 @@ class Account:
         self._flow_target = None
         self._stream = None
         self._out.clear()
-        self._transactions.lose_transport()
+        unanswered = self._transactions.lose_transport()
         self._turn(locks.turn(self.lock, Turn.LOSE, at))
         self.emit(FlowClosed(error.what))
+        for transaction in unanswered:
+            if isinstance(transaction.owner, Asking):
+                transaction.owner.lose_flow(error, now)
+        if self._calls is not None:
+            self._calls.lose_flow(error, now)
         self.registration.step(Input.FLOW_LOST, now, error)
 
     def receive_data(self, data: bytes, now: float) -> None:
@@ -200,22 +221,34 @@ class Account:
         except MalformedMessage as error:
             self.emit(MessageDropped(f"response {message.status}: {error.what}"))
             return
-        if transaction is not None:
+        if transaction is None:
+            return
+        owner = transaction.owner
+        if owner is self.registration:
             self.registration.receive(message, now)
+        elif isinstance(owner, Asking):
+            try:
+                owner.receive(message, now)
+            except MalformedMessage as error:
+                self.emit(MessageDropped(f"response {message.status} to {transaction.method}: {error.what}"))
 
     def receive_request(self, request: Request, reception: Reception, now: float) -> None:
         """A request for this account, on any flow: answered where it was received."""
-        config = self.config
-        to_tag = config.persona.tag.make(self.dice)
-        reply = partial(
-            uas.answer,
-            persona=config.persona,
-            user_agent=config.user_agent or config.persona.user_agent,
-            to_tag=to_tag,
-        )
-        status = reception.answer(request, reply, to_tag, now)
-        if status is not None:
-            self.emit(RequestAnswered(request.method, status, reception.source))
+        try:
+            if request.method == "ACK":
+                self._receive_ack(request, reception, now)
+                return
+            to_tag = self.config.persona.tag.make(self.dice)
+            pending = reception.take(request, to_tag, now, self.emit)
+        except MalformedMessage as error:
+            self.emit(MessageDropped(f"{request.method}: {error.what}"))
+            return
+        if pending is None:
+            return
+        try:
+            self._serve(pending, to_tag, now)
+        except MalformedMessage as error:
+            pending.reject(error, to_tag, now)
 
     def data_to_send(self) -> bytes:
         """The bytes that are to go to the wire now; each are given once."""
@@ -235,7 +268,11 @@ class Account:
     def get_timer(self) -> float | None:
         """When `handle_timer` is to be called, or None."""
         deadline = self._transactions.deadline
-        for other in (self.registration.deadline, self._stream.deadline if self._stream is not None else None):
+        for other in (
+            self.registration.deadline,
+            self._stream.deadline if self._stream is not None else None,
+            self._calls.deadline if self._calls is not None else None,
+        ):
             if other is not None and (deadline is None or other < deadline):
                 deadline = other
         return deadline
@@ -243,6 +280,11 @@ class Account:
     def handle_timer(self, now: float) -> None:
         """Do what is due."""
         for transaction in self._transactions.handle_timer(now):
+            if isinstance(transaction.owner, Asking):
+                transaction.owner.time_out(now)
+                continue
+            if transaction.owner is not self.registration:
+                continue  # a CANCEL: its INVITE has its own end
             error = NoAnswer(
                 f"{self.target} gave no final answer to {transaction.method} within {64 * T1:g} s (Timer F)",
                 fix="see whether the server handles requests at all on this port, and look at its log",
@@ -250,6 +292,8 @@ class Account:
             )
             self.registration.step(Input.NO_ANSWER, now, error)
         self.registration.handle_timer(now)
+        if self._calls is not None:
+            self._calls.handle_timer(now)
         stream = self._stream
         if stream is not None:
             stream.handle_timer(now)
@@ -275,10 +319,81 @@ class Account:
         if self._flow_target is not None and self._closing is None:
             self._closing = FlowLost(reason, fix=fix, kind=kind)
 
-    def send_request(self, branch: str, method: str, data: bytes, now: float) -> None:
-        """Send a request and begin its transaction."""
-        self._transactions.open_client(branch, method, data, now)
+    def send_request(self, branch: str, method: str, data: bytes, now: float, owner: object) -> None:
+        """Send a request and begin its transaction, whose answers are for `owner`."""
+        self._transactions.open_client(branch, method, data, now, owner)
         self._out.append(data)
+
+    def send(self, data: bytes) -> None:
+        """Send what begins no transaction: an ACK to a 2xx."""
+        self._out.append(data)
+
+    @property
+    def calls(self) -> Calls:
+        """The calls. An account that has none carries nothing for them."""
+        if self._calls is None:
+            self._calls = Calls(self)
+        return self._calls
+
+    @property
+    def keyring(self) -> Keyring:
+        """The credentials of requests other than REGISTER."""
+        if self._keyring is None:
+            self._keyring = Keyring(self.config, "the server")
+        return self._keyring
+
+    @property
+    def contact(self) -> str:
+        """Our Contact value on the flow."""
+        return self.registration.contact
+
+    @property
+    def route(self) -> Sequence[str]:
+        """Route values that a request outside any dialog starts with (RFC 3608)."""
+        return self.registration.service_route
+
+    # What requests ask
+
+    def _serve(self, pending: Pending, to_tag: str, now: float) -> None:
+        """Give a well-formed request to whom it is for, or answer it."""
+        request, config = pending.request, self.config
+        if request.method == "CANCEL":
+            invite = pending.reception.transactions.find_invite(request)
+            if invite is None:
+                pending.answer(481, "Call/Transaction Does Not Exist", (), now, to_tag=to_tag)
+                return
+            pending.answer(200, "OK", (), now, to_tag=to_tag)
+            self.calls.cancel(invite, now)
+            return
+        call = self._calls.find(request) if self._calls is not None else None
+        objection = uas.objection(request, config.persona, self._extensions, in_dialog=call is not None)
+        if objection is None and call is not None:
+            call.receive(pending, now)
+            return
+        if objection is None:
+            match request.method:
+                case "INVITE":
+                    self.calls.offer(pending, now)
+                    return
+                case "MESSAGE":
+                    self.calls.receive_message(pending, now, to_tag)
+                    return
+            objection = uas.final(request, config.persona)
+        status, reason, headers = objection
+        user_agent = ("User-Agent", config.user_agent or config.persona.user_agent)
+        pending.answer(status, reason, [*headers, user_agent], now, to_tag=to_tag)
+
+    def _receive_ack(self, request: Request, reception: Reception, now: float) -> None:
+        if reception.transactions.match_ack(request, now):
+            return
+        call = self._calls.find(request) if self._calls is not None else None
+        if call is not None:
+            call.receive_ack(request, now)
+
+    @property
+    def _extensions(self) -> frozenset[str]:
+        """Option tags that a request may require."""
+        return _EXTENSIONS - {"100rel"} if self.config.calls.reliability is Reliability.OFF else _EXTENSIONS
 
     def _turn(self, lock: Lock) -> None:
         if lock is not self.lock:
@@ -299,3 +414,6 @@ class Account:
             reason = str(failure)
             self.drop_flow(reason, "look at the server's log, and at what lies between: the flow is dead", reason)
         self._stream = None
+
+
+_EXTENSIONS = frozenset({"100rel", "norefersub", "replaces", "timer"})

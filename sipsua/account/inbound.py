@@ -10,7 +10,6 @@ What the door calls on an account it calls here: `receive_data`, `handle_timer`,
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from functools import partial
 
 from sipsua.account import uas
 from sipsua.account.account import Account
@@ -20,6 +19,7 @@ from sipsua.account.reception import Reception
 from sipsua.account.roster import Roster
 from sipsua.account.stream import Stream
 from sipsua.errors import BadConfiguration, MalformedMessage
+from sipsua.events import Event
 from sipsua.sip.message import Request
 from sipsua.trust.policy import check_types
 
@@ -82,13 +82,20 @@ class Inbound:
                 account.receive_request(message, self._reception, now)
                 reached.append(account)
             else:
-                to_tag = _TAG.make(self._dice)
-                self._reception.answer(message, partial(uas.not_found, to_tag=to_tag), to_tag, now)
+                self._turn_away(message, now)
         if isinstance(stream.failure, MalformedMessage):
             if stream.broken is not None and self.wants_close is None:
                 self._reception.reject(stream.broken, stream.failure, _TAG.make(self._dice))
             self.wants_close = stream.failure.what
         return reached
+
+    def _turn_away(self, request: Request, now: float) -> None:
+        """A request for nobody here."""
+        if request.method != "ACK":
+            to_tag = _TAG.make(self._dice)
+            pending = self._reception.take(request, to_tag, now, _nobody)
+            if pending is not None:
+                pending.respond(uas.not_found(request, to_tag), now)
 
     def data_to_send(self) -> bytes:
         """The bytes that are to go out now; each are given once."""
@@ -108,6 +115,10 @@ class Inbound:
             self.wants_close = str(self._stream.failure)
         elif self._quiet_until <= now:
             self.wants_close = "nothing came from it any more"
+
+
+def _nobody(event: Event) -> None:
+    """Whom nobody here was asked for is told to nobody."""
 
 
 _TAG = Token(64)

@@ -34,8 +34,8 @@ def contact(config: AccountConfig, aor: Uri, sent_by: str) -> str:
     return f"<sip:{aor.user}@{sent_by};transport={config.persona.contact_transport}>"
 
 
-def template(config: AccountConfig, aor: Uri, sent_by: str, call_id: str, from_tag: str) -> str:
-    """The REGISTER with places for `uri`, `branch`, `cseq`, `contact`, `expires`, and `authorization` (whole header lines)."""
+def own_address(config: AccountConfig, aor: Uri) -> str:
+    """The account as From and To name it, with its display name and without a tag."""
     persona = config.persona
     address = f"{aor.scheme}:{aor.user}@{aor.host}"
     if persona.port_in_aor and aor.port is not None:
@@ -44,7 +44,13 @@ def template(config: AccountConfig, aor: Uri, sent_by: str, call_id: str, from_t
         if name not in _NOT_IN_FROM:
             address += f";{name}" if value is None else f";{name}={value}"
     display = config.display_name or (aor.decoded_user or "" if persona.user_as_display_name else "")
-    address = f"{quote(display)} <{address}>" if display else f"<{address}>"
+    return f"{quote(display)} <{address}>" if display else f"<{address}>"
+
+
+def template(config: AccountConfig, aor: Uri, sent_by: str, call_id: str, from_tag: str) -> str:
+    """The REGISTER with places for `uri`, `branch`, `cseq`, `contact`, `expires`, and `authorization` (whole header lines)."""
+    persona = config.persona
+    address = own_address(config, aor)
     constant = {
         "From": f"{address};tag={from_tag}",
         "To": address,

@@ -7,7 +7,7 @@ dialog or a subscription which does not exist the answer is 481, and a call that
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from sipsua.account.persona import Persona
 from sipsua.errors import MalformedMessage
@@ -47,14 +47,25 @@ _BODIES = {"INVITE": "application/sdp", "UPDATE": "application/sdp", "PRACK": "a
 """The body that a method may carry."""
 
 
-def answer(request: Request, persona: Persona, user_agent: str, to_tag: str) -> Response:
-    """The final response to a well-formed request outside any dialog, other than ACK, which has none."""
-    status, reason, extra = next(_objections(request, persona))
-    headers = list(extra)
-    if status == 200:
-        headers += _capabilities(persona)
-    headers.append(("User-Agent", user_agent))
-    return respond(request, status, reason, headers, to_tag=to_tag)
+Objection = tuple[int, str, tuple[Header, ...]]
+"""Status, reason and the header fields that explain it."""
+
+
+def objection(
+    request: Request, persona: Persona, extensions: Collection[str], *, in_dialog: bool = False
+) -> Objection | None:
+    """Why a well-formed request other than ACK is not taken, by what it says of itself; None: nothing is wrong.
+
+    `extensions` are the option tags that it may require; `in_dialog`: the dialog that it names is here.
+    """
+    return next(_objections(request, persona, extensions, in_dialog=in_dialog), None)
+
+
+def final(request: Request, persona: Persona) -> Objection:
+    """What a request outside any dialog is answered that asks nothing of a call or a subscription."""
+    status, reason = _ANSWERS[request.method]
+    extra = tuple(_capabilities(persona)) if status == 200 else _EXPLANATIONS.get(status, ())
+    return status, reason, extra
 
 
 def not_found(request: Request, to_tag: str) -> Response:
@@ -70,7 +81,9 @@ def reject(request: Request, error: MalformedMessage, to_tag: str) -> Response:
     )
 
 
-def _objections(request: Request, persona: Persona) -> Iterator[tuple[int, str, tuple[Header, ...]]]:
+def _objections(
+    request: Request, persona: Persona, extensions: Collection[str], *, in_dialog: bool
+) -> Iterator[Objection]:
     # 8.2.1 Method Inspection
     if request.method not in _ANSWERS or request.method not in persona.allow:
         allow = ("Allow", ", ".join(method for method in persona.allow if method in _ANSWERS or method == "ACK"))
@@ -81,12 +94,12 @@ def _objections(request: Request, persona: Persona) -> Iterator[tuple[int, str, 
     if not request.uri.is_sip:
         yield 416, "Unsupported URI Scheme", ()
     # 12.2.2: a To tag names a dialog, and there is none
-    if request.to.tag is not None:
+    if request.to.tag is not None and not in_dialog:
         yield 481, "Call/Transaction Does Not Exist", ()
     # 8.2.2.3 Require
-    required = request.tokens("require")
-    if required and request.method != "CANCEL":
-        yield 420, "Bad Extension", (("Unsupported", ", ".join(required)),)
+    unknown = [tag for tag in request.tokens("require") if tag.lower() not in extensions]
+    if unknown and request.method != "CANCEL":
+        yield 420, "Bad Extension", (("Unsupported", ", ".join(unknown)),)
     # 8.2.3 Content Processing
     if request.body:
         content = (request.first("content-type") or "").partition(";")[0].strip().lower()
@@ -99,8 +112,6 @@ def _objections(request: Request, persona: Persona) -> Iterator[tuple[int, str, 
         accepted = {item.partition(";")[0].strip().lower() for item in request.tokens("accept")}
         if not accepted & {"application/sdp", "application/*", "*/*"}:
             yield 406, "Not Acceptable", ()
-    status, reason = _ANSWERS[request.method]
-    yield status, reason, _EXPLANATIONS.get(status, ())
 
 
 def _capabilities(persona: Persona) -> Iterator[Header]:
