@@ -270,6 +270,11 @@ class CallOffered(CallEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class CallAnswerAsked(CallEvent):
+    """The PBX presses the key that answers (NOTIFY with Event: talk)."""
+
+
+@dataclass(frozen=True, slots=True)
 class CallProgressed(CallEvent):
     """The other side told of progress: 100 Trying, 180 Ringing, 183 Session Progress ..."""
 
@@ -359,3 +364,12 @@ class CallEnded(CallEvent):
     """In words: the reason phrase, or that of the Reason field."""
     error: SipsuaError | None
     """What to tell a person; None for an orderly end."""
+
+
+@dataclass(frozen=True, slots=True)
+class MessageReceived(Event):
+    """A text came (RFC 3428)."""
+
+    sender: str
+    """The URI of who sent it."""
+    text: str

@@ -37,8 +37,11 @@ class Surroundings(Protocol):
     config: AccountConfig
     dice: Dice
     target: Target
-    keyring: Keyring
     sent_by: str
+
+    @property
+    def keyring(self) -> Keyring:
+        """Its credentials."""
 
     def send_request(self, branch: str, method: str, data: bytes, now: float, owner: object) -> None:
         """Send a request and begin its transaction."""

@@ -16,7 +16,8 @@ from sipsua.account.asking import Answer, Asking, content_headers
 from sipsua.account.call_config import CallConfig, Reliability
 from sipsua.account.change import Changes
 from sipsua.account.config import AccountConfig, Target
-from sipsua.account.leg import SDP, Leg, description
+from sipsua.account.dialling import redirect_target
+from sipsua.account.leg import SDP, Leg, warning
 from sipsua.account.persona import Dice
 from sipsua.account.proof import Keyring
 from sipsua.account.reception import Pending
@@ -35,8 +36,8 @@ from sipsua.events import (
 )
 from sipsua.media.offer import Address, Direction, Rejected, Session
 from sipsua.sip.dialog import Dialog
-from sipsua.sip.headers import NameAddr
 from sipsua.sip.message import MAGIC_COOKIE, Header, Request, Response
+from sipsua.sip.session_timer import Interval
 from sipsua.sip.timers import T1, T2
 
 if TYPE_CHECKING:
@@ -194,9 +195,15 @@ class Surroundings(Protocol):
     config: AccountConfig
     dice: Dice
     target: Target
-    keyring: Keyring
     sent_by: str
-    calls: Calls
+
+    @property
+    def calls(self) -> Calls:
+        """All calls of the account."""
+
+    @property
+    def keyring(self) -> Keyring:
+        """Its credentials."""
 
     @property
     def has_flow(self) -> bool:
@@ -232,6 +239,7 @@ class Call:
         "_offer",
         "_ok",
         "_redirects",
+        "_resend_until",
         "_status",
         "account",
         "asking",
@@ -289,6 +297,7 @@ class Call:
         self._ok = b""
         self._ack = b""
         self._interval = 0.0
+        self._resend_until = 0.0
         self._cancelled = False
         self._status = 0
         self._cause: tuple[EndedBy, str, SipsuaError | None] | None = None
@@ -528,6 +537,70 @@ class Call:
         if leg.agreed is not None:
             self.account.emit(CallMedia(self.number, leg.agreed, early=early))
 
+    # What the parts of the call ask
+
+    @property
+    def stands(self) -> bool:
+        """Answered, and not about to end."""
+        return self.state is State.ESTABLISHED
+
+    @property
+    def rings(self) -> bool:
+        """Their INVITE waits for our answer."""
+        return self.state is State.OFFERED
+
+    @property
+    def answers(self) -> bool:
+        """Our answer to their first INVITE waits for its ACK."""
+        return self.state in (State.ANSWERED, State.RETRACTING)
+
+    @property
+    def waits_to_retry(self) -> bool:
+        """A change that met one of theirs waits for its time."""
+        return Timer.RETRY in self.timers
+
+    def retry_at(self, at: float) -> None:
+        """Try the change again then."""
+        self.timers[Timer.RETRY] = at
+
+    def provisional_at(self, at: float | None) -> None:
+        """Send the provisional response again then; None: not any more."""
+        if at is None:
+            self.timers.pop(Timer.PROVISIONAL, None)
+        else:
+            self.timers[Timer.PROVISIONAL] = at
+
+    def session_until(self, interval: Interval | None, now: float) -> None:
+        """The session interval begins anew."""
+        self.timers.pop(Timer.REFRESH, None)
+        self.timers.pop(Timer.EXPIRY, None)
+        if interval is None:
+            return
+        if interval.ours:
+            self.timers[Timer.REFRESH] = now + interval.refresh_after
+        # Ours too: a refresh that nobody answers must not keep the call for ever.
+        self.timers[Timer.EXPIRY] = now + (interval.seconds if interval.ours else interval.expire_after)
+
+    def resend_ok(self, ok: bytes, pending: Pending, now: float) -> None:
+        """Send a 200 to their INVITE again until its ACK comes."""
+        self._ok, self.pending = ok, pending
+        self._interval = T1
+        self._resend_until = now + ANSWER_LIMIT
+        self.timers[Timer.RESEND] = now + T1
+
+    def give_up(self, status: int, reason: str, why: str, now: float) -> None:
+        """Refuse the INVITE that rings here, for something that went wrong."""
+        if self.state is State.OFFERED:
+            self.end_by(EndedBy.NOBODY, why, status=status)
+            self._reject(status, reason, (), now)
+            self.step(Input.REJECT, now)
+
+    def lose(self, error: SipsuaError, now: float) -> None:
+        """The other side has no such call any more: it ends, with a BYE for who has it yet (RFC 3261 section 12.2.1.2)."""
+        if self.state is State.ESTABLISHED:
+            self.end_by(EndedBy.NOBODY, error.what, error)
+            self.step(Input.HANG_UP, now)
+
     # Calling
 
     def _invite(self, uri: str, extra: Sequence[Header], now: float) -> None:
@@ -540,7 +613,7 @@ class Call:
                 ("Via", via),
                 ("Max-Forwards", "70"),
                 *(("Route", route) for route in account.route),
-                ("From", f"{requests.address(account.config)};tag={self.local_tag}"),
+                ("From", f"{requests.own_address(account.config, account.config.aor)};tag={self.local_tag}"),
                 ("To", f"<{uri}>"),
                 ("Call-ID", self.call_id),
                 ("CSeq", f"{self._cseq} INVITE"),
@@ -573,6 +646,8 @@ class Call:
         self.step(Input.PROGRESS, now)
         if self.state is State.RINGING:
             self.account.emit(CallProgressed(self.number, response.status, printable(response.reason)))
+            if self.referred is not None and response.status > 100:
+                self.referred.transfers.tell(response.status, response.reason, now)
 
     def _succeed(self, response: Response, now: float) -> None:
         assert self.asking is not None
@@ -641,7 +716,7 @@ class Call:
         """Call the address that a 3xx names; False where that is not to be."""
         if not 300 <= response.status < 400 or not self.config.follow_redirects or self.state is State.CANCELLING:
             return False
-        target = requests.callable_contact(response, self.account.config.aor.scheme)
+        target = redirect_target(self.account.config, response)
         if target is None or self._redirects >= MAX_REDIRECTS:
             return False
         self._redirects += 1
@@ -753,6 +828,7 @@ class Call:
             case State.ANSWERED:
                 timers[Timer.LIMIT] = now + ANSWER_LIMIT
                 self._interval = T1
+                self._resend_until = now + ANSWER_LIMIT
                 timers[Timer.RESEND] = now + T1
             case State.RETRACTING:
                 timers[Timer.LIMIT] = now + ANSWER_LIMIT
@@ -775,6 +851,10 @@ class Call:
         self.step(Input.LATE, now)
 
     def _resend(self, now: float) -> None:
+        if now >= self._resend_until:
+            # Of the first INVITE the state's own limit tells; this is a change of theirs (RFC 3261 section 14.2).
+            self.changes.no_ack(now)
+            return
         if self.pending is not None:
             self.pending.send(self._ok)
         self._interval = min(2 * self._interval, T2)
@@ -799,11 +879,14 @@ class Call:
     def _tell_progress(self, _now: float) -> None:
         """The response itself is told with its status where it came."""
 
-    def _establish(self, _now: float) -> None:
+    def _establish(self, now: float) -> None:
         assert self.leg is not None
         self._status = 200
         self.tell_media(self.leg)
         self.account.emit(CallAnswered(self.number, self.leg.dialog.remote_uri))
+        if self.referred is not None:
+            self.referred.transfers.tell(200, "OK", now)
+            self.referred = None
 
     def _cancel(self, now: float) -> None:
         """CANCEL (RFC 3261 section 9.1): the INVITE's Request-URI, Via, From, To, Call-ID, Route, and its CSeq number."""
@@ -845,7 +928,8 @@ class Call:
         by, reason, error = self._cause or (EndedBy.NOBODY, "ended", None)
         self.account.calls.forget(self)
         self.account.emit(CallEnded(self.number, by, self._status, reason, error))
-        self.transfers.call_ended(self._status, reason, now)
+        if self.referred is not None:
+            self.referred.transfers.tell(self._status if self._status >= 300 else 487, reason, now)
 
 
 _NOWHERE = Address("0.0.0.0", 9)
@@ -864,13 +948,6 @@ REASONS = {
     606: "Not Acceptable",
 }
 """Reason phrases of RFC 3261 section 21 for what a phone says to a call."""
-
-
-def warning(error: SipsuaError) -> list[Header]:
-    """The Warning field that tells why (RFC 3261 section 20.43)."""
-    code = error.warning if isinstance(error, Rejected) else 399
-    text = "".join(mark if " " <= mark <= "~" and mark not in '"\\' else "?" for mark in error.what)
-    return [("Warning", f'{code} sipsua "{text}"')]
 
 
 def _ignore(answer: Answer, now: float) -> None:

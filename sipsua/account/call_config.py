@@ -12,7 +12,6 @@ from sipsua.errors import BadConfiguration
 from sipsua.media.offer import MediaConfig
 from sipsua.trust.policy import check_types
 
-
 DAY = 86_400
 """Seconds: the longest that any of these times can be."""
 

@@ -6,12 +6,12 @@ before anything else is looked at (RFC 3261 section 12.2.2).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from sipsua.account import request as requests
-from sipsua.account import uas
-from sipsua.account.call import Call, State, warning
+from sipsua.account import dialling, uas
+from sipsua.account.call import Call, State
+from sipsua.account.leg import warning
 from sipsua.account.reception import Pending
 from sipsua.errors import FlowLost, MalformedMessage, Misuse, printable
 from sipsua.events import CallDigits, CallOffered, MessageReceived
@@ -19,6 +19,7 @@ from sipsua.media.dtmf import parse_info
 from sipsua.media.offer import Address, Direction, Rejected, Session
 from sipsua.media.sdp import Description
 from sipsua.sip.fields import Replaces
+from sipsua.sip.invite import InviteServer
 from sipsua.sip.message import Header, Request
 
 if TYPE_CHECKING:
@@ -48,6 +49,9 @@ class Calls:
 
     def __len__(self) -> int:
         return len(self._by_number)
+
+    def __iter__(self) -> Iterator[Call]:
+        return iter(list(self._by_number.values()))
 
     # The user
 
@@ -82,12 +86,12 @@ class Calls:
             raise Misuse("there is no flow to call on", fix="register first")
         if len(self) >= account.config.calls.calls:
             raise Misuse(f"there are {len(self)} calls already", fix="end one, or allow more")
-        target = requests.call_target(account.config, uri)
+        target = dialling.call_target(account.config, uri)
         self._last += 1
         call = Call.dial(
             account,
             self._last,
-            requests.fresh_call_id(account.config, account.dice, account.sent_by),
+            dialling.fresh_call_id(account.config, account.dice, account.sent_by),
             target,
             local,
             now,
@@ -105,7 +109,7 @@ class Calls:
         tag = request.to.tag
         return self._by_dialog.get((request.call_id, tag)) if tag is not None else None
 
-    def cancel(self, invite: ServerTransaction, now: float) -> None:
+    def cancel(self, invite: InviteServer, now: float) -> None:
         """The INVITE of a caller is cancelled."""
         for call in list(self._by_number.values()):
             if call.pending is not None and call.pending.transaction is invite:
@@ -147,7 +151,7 @@ class Calls:
                 display=printable(caller.display),
                 called=printable(invite.uri_text),
                 replaces=replaced.number if replaced is not None else None,
-                auto_answer=requests.wants_auto_answer(invite),
+                auto_answer=dialling.wants_auto_answer(invite),
                 secure=invite.uri_text[:5].lower() == "sips:",
             )
         )

@@ -11,18 +11,21 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from sipsua.account.asking import Answer, Asking
-from sipsua.account.leg import SDP, Leg, description
+from sipsua.account.leg import SDP, Leg, description, warning
 from sipsua.account.persona import fraction
 from sipsua.account.reception import Pending
-from sipsua.errors import MalformedMessage, Misuse, SipsuaError
-from sipsua.events import CallChangeRefused, CallHoldChanged, EndedBy
+from sipsua.errors import MalformedMessage, Misuse, NoAnswer, SipsuaError
+from sipsua.events import CallChangeRefused, CallHoldChanged
 from sipsua.media.offer import Direction, Rejected
+from sipsua.sip import session_timer
 from sipsua.sip.message import Header, Request, Response
-from sipsua.sip.session_timer import Interval, Refresher
+from sipsua.sip.session_timer import Interval
 
 if TYPE_CHECKING:
     from sipsua.account.call import Call
 
+LONGEST = 86_400
+"""Seconds: a session interval that a 422 asks for is followed up to a day."""
 MAX_GLARES = 8
 """491 that one change takes: two phones that meet so often do not wait for random times."""
 
@@ -46,12 +49,12 @@ class Changes:
         "_call",
         "_glares",
         "_held",
-        "_interval",
         "_min_se",
         "_ok",
         "_under_way",
         "_updates",
         "_waiting",
+        "interval",
     )
 
     def __init__(self, call: Call) -> None:
@@ -67,7 +70,8 @@ class Changes:
         # the session timer
         self._asked_interval = call.config.session_expires
         self._min_se = call.config.min_se
-        self._interval: Interval | None = None
+        self.interval: Interval | None = None
+        """The session interval that holds; None: there is none."""
 
     # Ours
 
@@ -196,9 +200,8 @@ class Changes:
         if offers and (self._under_way is not None or leg.offered):
             pending.answer(491, "Request Pending", (), now)
             return
-        refusal = self._too_short(request)
-        if refusal is not None:
-            pending.answer(422, "Session Interval Too Small", [refusal], now)
+        if session_timer.too_small(request, call.config.min_se):
+            pending.answer(422, "Session Interval Too Small", [("Min-SE", str(call.config.min_se))], now)
             return
         try:
             if request.body and description(request) is None:
@@ -209,7 +212,7 @@ class Changes:
             elif request.method == "INVITE":
                 body = leg.offer()
         except (Rejected, MalformedMessage) as error:
-            pending.answer(error.status or 488, "Not Acceptable Here", call.warning(error), now)
+            pending.answer(error.status or 488, "Not Acceptable Here", warning(error), now)
             return
         headers = [
             ("Contact", call.account.contact),
@@ -219,7 +222,7 @@ class Changes:
         self._ok = pending.answer(200, "OK", headers, now, body=body)
         if request.method == "INVITE":
             self._ack_wanted = pending
-            call.resend(self._ok, pending, now)
+            call.resend_ok(self._ok, pending, now)
         if not leg.offered:
             self._tell(leg)
 
@@ -243,6 +246,12 @@ class Changes:
     def no_ack(self, now: float) -> None:
         """It has not come in time: the other side is gone (RFC 3261 section 14.2)."""
         self._ack_wanted = None
+        call = self._call
+        error = NoAnswer(
+            f"{call.uri} did not acknowledge our answer to its change",
+            fix="see whether the ACK gets lost at a proxy: our Contact and the Record-Route are its way",
+        )
+        call.lose(error, now)
 
     def _tell(self, leg: Leg) -> None:
         call, agreed = self._call, leg.agreed
@@ -261,3 +270,50 @@ class Changes:
         allowed = message.tokens("allow")
         if allowed:
             self._updates = "UPDATE" in allowed
+
+    def ask_timer(self) -> list[Header]:
+        """The fields by which we ask for a session interval: in an INVITE, or in a refresh, which keeps the refresher (RFC 4028 section 7.4)."""
+        call = self._call
+        refresher = None
+        if self.interval is not None:
+            # Who sends the refresh is its UAC, whoever called.
+            refresher = "uac" if self.interval.ours else "uas"
+        elif call.config.refresh_here is not None:
+            refresher = "uac" if call.config.refresh_here else "uas"
+        seconds = self.interval.seconds if self.interval is not None else self._asked_interval
+        return session_timer.ask(max(seconds, self._min_se) if seconds else 0, self._min_se, refresher)
+
+    def accept_timer(self, request: Request, now: float) -> list[Header]:
+        """The fields of our 2xx to an INVITE or UPDATE; the interval begins with it."""
+        call = self._call
+        self.note(request)
+        headers, interval = session_timer.answer(
+            request, call.config.session_expires, self._min_se, ours=call.config.refresh_here
+        )
+        self._set_interval(interval, now)
+        return headers
+
+    def start_timer(self, response: Response, now: float) -> None:
+        """A 2xx to our INVITE or UPDATE: the interval begins anew."""
+        self.note(response)
+        self._set_interval(session_timer.agreed(response, self._asked_interval), now)
+
+    def retry_longer(self, response: Response, now: float) -> bool:
+        """Ask again with the longer interval that a 422 to the first INVITE wants; False where it is none, or says nothing new."""
+        if response.status != 422 or not self._longer(response):
+            return False
+        self._call.invite_again(now)
+        return True
+
+    def _longer(self, response: Response) -> bool:
+        least = session_timer.longer(response)
+        if least is None or not max(self._min_se, self._asked_interval) < least <= LONGEST:
+            return False
+        self._min_se = self._asked_interval = least
+        if self.interval is not None:
+            self.interval = Interval(least, self.interval.ours)
+        return True
+
+    def _set_interval(self, interval: Interval | None, now: float) -> None:
+        self.interval = interval
+        self._call.session_until(interval, now)

@@ -13,6 +13,7 @@ from ipaddress import ip_address
 from typing import NamedTuple
 from urllib.parse import quote
 
+from sipsua.account.call_config import CallConfig
 from sipsua.account.persona import GENERIC, Backoff, Persona
 from sipsua.errors import BadConfiguration, MalformedMessage
 from sipsua.sip.uri import Uri
@@ -131,6 +132,7 @@ class AccountConfig:
     """A ping is sent after so many seconds, drawn between the two (RFC 5626 section 4.4.1 for TCP); None sends none."""
     pongs: Pongs = Pongs.LEARNED
     limits: Limits = Limits()
+    calls: CallConfig = CallConfig()
     aor: Uri = field(init=False, repr=False, compare=False)
     """`uri` as it goes to the wire, parsed."""
     target: Target = field(init=False, repr=False, compare=False)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from copy import copy
 
-from sipsua.errors import MalformedMessage
-from sipsua.media.offer import Agreed, Direction, Session
+from sipsua.errors import MalformedMessage, SipsuaError
+from sipsua.media.offer import Agreed, Direction, Rejected, Session
 from sipsua.media.sdp import Description
 from sipsua.sip.dialog import Dialog
-from sipsua.sip.message import Message
+from sipsua.sip.message import Header, Message
 
 SDP = "application/sdp"
 
@@ -86,3 +86,10 @@ def description(message: Message) -> bytes | None:
     if content.startswith("multipart/"):
         raise MalformedMessage("a body of several parts", status=415)
     return None
+
+
+def warning(error: SipsuaError) -> list[Header]:
+    """The Warning field that tells why (RFC 3261 section 20.43)."""
+    code = error.warning if isinstance(error, Rejected) else 399
+    text = "".join(mark if " " <= mark <= "~" and mark not in '"\\' else "?" for mark in error.what)
+    return [("Warning", f'{code} sipsua "{text}"')]

@@ -146,7 +146,20 @@ GENERIC = Persona(
         "User-Agent",
         "Content-Length",
     ),
-    allow=("OPTIONS",),
+    allow=(
+        "INVITE",
+        "ACK",
+        "CANCEL",
+        "BYE",
+        "OPTIONS",
+        "PRACK",
+        "UPDATE",
+        "INFO",
+        "REFER",
+        "NOTIFY",
+        "MESSAGE",
+    ),
+    allow_events=("talk", "hold", "message-summary", "dialog", "check-sync"),
 )
 """A plain phone by the RFCs; it says only what sipsua does."""
 

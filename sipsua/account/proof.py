@@ -16,7 +16,8 @@ _CHALLENGERS = {
     401: ("", "www-authenticate", "Authorization", "authentication-info"),
     407: ("the proxy", "proxy-authenticate", "Proxy-Authorization", "proxy-authentication-info"),
 }
-"""Which proxy challenges (none: the server itself), in which header field, where the answer goes, and where the next nonce may come (RFC 3261 section 22)."""
+"""Which proxy challenges (none: the server itself), in which header field, where the answer goes, and where the next nonce may come
+(RFC 3261 section 22)."""
 
 
 class Proof:

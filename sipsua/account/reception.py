@@ -12,6 +12,7 @@ from typing import NamedTuple
 from sipsua.account import uas
 from sipsua.errors import MalformedMessage
 from sipsua.events import Event, RequestAnswered
+from sipsua.sip.invite import InviteServer
 from sipsua.sip.message import Header, Request, Response, canonical_name, respond
 from sipsua.sip.transactions import ServerTransaction, Transactions
 
@@ -63,7 +64,7 @@ class Pending(NamedTuple):
     """A request that waits for our answer."""
 
     request: Request
-    transaction: ServerTransaction
+    transaction: ServerTransaction | InviteServer
     reception: Reception
     tell: Callable[[Event], None]
     """Hears that it was answered."""

@@ -204,8 +204,8 @@ class Surroundings(Protocol):
     def drop_flow(self, reason: str, fix: str = "") -> None:
         """The flow is of no use any more."""
 
-    def send_request(self, branch: str, method: str, data: bytes, now: float) -> None:
-        """Send a request and begin its transaction."""
+    def send_request(self, branch: str, method: str, data: bytes, now: float, owner: object) -> None:
+        """Send a request and begin its transaction, whose answers are for `owner`."""
 
 
 class Registration:
@@ -217,7 +217,6 @@ class Registration:
         "_asked_expires",
         "_bound",
         "_challenge_ms",
-        "_contact",
         "_cseq",
         "_error",
         "_failures",
@@ -232,9 +231,11 @@ class Registration:
         "_status",
         "_template",
         "call_id",
+        "contact",
         "deadline",
         "expires_at",
         "from_tag",
+        "service_route",
         "state",
     )
 
@@ -244,6 +245,8 @@ class Registration:
         self.state = State.UNREGISTERED
         self.deadline: float | None = None
         """When to call `handle_timer`, or None."""
+        self.service_route: tuple[str, ...] = ()
+        """Route values that requests outside any dialog start with (RFC 3608)."""
         self.expires_at: float | None = None
         """When the binding ends unless it is renewed, or None where there is none."""
         self.call_id = ""
@@ -267,7 +270,8 @@ class Registration:
         self._error: SipsuaError | None = None
         self._proofs: dict[str, Proof] = {}
         # bindings
-        self._contact = ""
+        self.contact = ""
+        """Our Contact value; empty before the first flow."""
         self._bound: tuple[str, ...] = ()
         self._held = False
 
@@ -300,14 +304,14 @@ class Registration:
     def flow_ready(self, host: str, port: int) -> None:
         """A flow stands: our own address on it goes into Via and Contact."""
         config = self._account.config
-        host = host.partition("%")[0]  # the zone of a link-local address means something on this host only
-        sent_by = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        sent_by = request.sent_by(host, port)
+        host = host.partition("%")[0]
         if not self.call_id:
             persona, dice = config.persona, self._account.dice
             token = persona.call_id_token.make(dice)
             self.call_id = persona.call_id % {"token": token, "line": config.line, "host": host}
             self.from_tag = persona.tag.make(dice)
-        self._contact = request.contact(config, self._aor, sent_by)
+        self.contact = request.contact(config, self._aor, sent_by)
         self._template = request.template(config, self._aor, sent_by, self.call_id, self.from_tag)
 
     def receive(self, response: Response, now: float) -> None:
@@ -338,7 +342,7 @@ class Registration:
         for proof in self._proofs.values():
             proof.accepted(response)
         if self.state is not State.UNREGISTERING:
-            self._granted = registrar.granted(response, self._contact, self._asked_expires)
+            self._granted = registrar.granted(response, self.contact, self._asked_expires)
             if self._granted == 0:
                 return Input.REFUSED, self._refusal(response, "granted no binding")
         if self.state is State.LEAVING:
@@ -437,14 +441,14 @@ class Registration:
         self._account.connect(now)
 
     def _send(self, now: float) -> None:
-        contact = self._contact
+        contact = self.contact
         if self._bound and self._bound != (contact,) and self._standing(now):
             # A binding to a flow that broke: the registrar would send calls into nowhere until it ends.
             contact = ", ".join([contact, *(f"{stale};expires=0" for stale in self._bound if stale != contact)])
         self._transmit(contact, self._asked_expires, now)
 
     def _remove(self, now: float) -> None:
-        bound = self._bound if self._contact in self._bound else (*self._bound, self._contact)
+        bound = self._bound if self.contact in self._bound else (*self._bound, self.contact)
         self._transmit(", ".join(bound), 0, now)
 
     def _transmit(self, contact: str, expires: int, now: float) -> None:
@@ -467,15 +471,15 @@ class Registration:
             "authorization": authorization,
         }
         self._sent_at = now
-        account.send_request(branch, "REGISTER", data.encode("utf-8", "surrogateescape"), now)
+        account.send_request(branch, "REGISTER", data.encode("utf-8", "surrogateescape"), now, self)
 
     def _hold(self, now: float) -> None:
         low, high = self._account.config.persona.refresh
         refresh_in = self._granted * (low + (high - low) * fraction(self._account.dice))
         self.deadline = now + refresh_in
         self.expires_at = now + self._granted
-        refreshed = self._held and self._bound == (self._contact,)
-        self._bound = (self._contact,)
+        refreshed = self._held and self._bound == (self.contact,)
+        self._bound = (self.contact,)
         self._held = True
         self._failures = 0
         event = Registered(

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from sipsua.account.asking import Answer
 from sipsua.account.call_config import Reliability
-from sipsua.account.leg import SDP, Leg
+from sipsua.account.leg import SDP, Leg, warning
 from sipsua.account.reception import Pending
 from sipsua.errors import MalformedMessage
 from sipsua.events import EndedBy
 from sipsua.media.offer import Rejected
-from sipsua.sip.fields import RAck, RSeq
+from sipsua.sip.fields import RAck, parse_rseq
 from sipsua.sip.message import Header, Response
 from sipsua.sip.timers import T1
 
@@ -89,7 +89,7 @@ class Reliable:
             try:
                 body = leg.take(pending.request)
             except (Rejected, MalformedMessage) as error:
-                pending.answer(error.status or 488, "Not Acceptable Here", call.warning(error), now)
+                pending.answer(error.status or 488, "Not Acceptable Here", warning(error), now)
                 return
         pending.answer(200, "OK", (), now, body=body)
         if self._waiting and call.rings:
@@ -98,11 +98,11 @@ class Reliable:
     # Theirs
 
     def receive(self, leg: Leg, response: Response, now: float) -> bool:
-        """A provisional response in a leg; PRACK goes out where it is a reliable one. False where it is to be passed over: it came again, or
-        one before it is missing (RFC 3262 section 4)."""
+        """A provisional response in a leg; PRACK goes out where it is a reliable one. False where it is to be passed over: it came again,
+        or one before it is missing (RFC 3262 section 4)."""
         if "100rel" not in response.tokens("require") or response.first("rseq") is None:
             return True
-        number = RSeq.parse(response.required("rseq")).number
+        number = parse_rseq(response.required("rseq"))
         if leg.remote_rseq is not None and number != leg.remote_rseq + 1:
             return False
         leg.remote_rseq = number

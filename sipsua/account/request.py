@@ -34,6 +34,12 @@ def contact(config: AccountConfig, aor: Uri, sent_by: str) -> str:
     return f"<sip:{aor.user}@{sent_by};transport={config.persona.contact_transport}>"
 
 
+def sent_by(host: str, port: int) -> str:
+    """Our own end of a flow as Via and Contact have it."""
+    host = host.partition("%")[0]  # the zone of a link-local address means something on this host only
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def own_address(config: AccountConfig, aor: Uri) -> str:
     """The account as From and To name it, with its display name and without a tag."""
     persona = config.persona

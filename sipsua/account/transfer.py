@@ -1,4 +1,4 @@
-"""Transfers, both ways: REFER in a call with its implicit subscription (RFC 3515), without one (RFC 4488), attended with Replaces (RFC 3891).
+"""Transfers, both ways: REFER in a call with its implicit subscription (RFC 3515) or without one (RFC 4488), and Replaces (RFC 3891).
 
 Who transfers hears how the new call goes by NOTIFY, and hangs up when that stands; who is transferred makes the new call and tells. The old
 call is the transferor's to end (RFC 5589 section 6).
@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sipsua.account.asking import Answer
+from sipsua.account.dialling import call_target
 from sipsua.account.reception import Pending
-from sipsua.errors import MalformedMessage, Misuse, printable
-from sipsua.events import CallTransferAsked, CallTransferProgressed
-from sipsua.sip.fields import Event, ReferTo, Replaces, SubscriptionState
+from sipsua.errors import BadConfiguration, MalformedMessage, Misuse, printable
+from sipsua.events import CallAnswerAsked, CallTransferAsked, CallTransferProgressed
+from sipsua.sip.fields import Event, ReferTo, Replaces, SubscriptionState, parse_status_line, status_line
 from sipsua.sip.headers import NameAddr
-from sipsua.sip.message import Header, Request
-from sipsua.sip.sipfrag import parse_status, status_line
+from sipsua.sip.message import Header
 
 if TYPE_CHECKING:
     from sipsua.account.call import Call
@@ -84,15 +84,27 @@ class Transfers:
         call, request = self._call, pending.request
         event = Event.parse(request.required("event"))
         if event.package != "refer":
-            call.account.calls.receive_notify(pending, now, call)
+            self._obey(event.package, pending, now)
             return
         if not self.asked:
             pending.answer(481, "Subscription Does Not Exist", (), now)
             return
         pending.answer(200, "OK", (), now)
         state = SubscriptionState.parse(request.required("subscription-state"))
-        status, reason = parse_status(request.body)
+        status, reason = parse_status_line(request.body)
         self._progress(status, reason, status >= 200 or state.state == "terminated", now)
+
+    def _obey(self, package: str, pending: Pending, now: float) -> None:
+        """The remote control of desk phones: the PBX presses the key that answers or resumes, or the one that holds."""
+        call = self._call
+        if package not in ("talk", "hold"):
+            pending.answer(489, "Bad Event", [("Allow-Events", "refer, talk, hold")], now)
+            return
+        pending.answer(200, "OK", (), now)
+        if call.rings and package == "talk":
+            call.account.emit(CallAnswerAsked(call.number))
+        elif call.stands:
+            (call.changes.resume if package == "talk" else call.changes.hold)(now)
 
     def _progress(self, status: int, reason: str, final: bool, now: float) -> None:
         call = self._call
@@ -114,7 +126,12 @@ class Transfers:
         if not call.config.accept_transfers or self._target is not None or not call.stands:
             pending.answer(603, "Decline", (), now)
             return
-        if target.method != "INVITE" or not call.account.may_call(target.uri):
+        try:
+            call_target(call.account.config, target.uri)
+            wrong = target.method != "INVITE"
+        except BadConfiguration:
+            wrong = True
+        if wrong:
             pending.answer(403, "Forbidden", (), now)
             return
         silent = (request.first("refer-sub") or "").strip().lower() == "false"

@@ -41,7 +41,13 @@ _EXPLANATIONS: dict[int, tuple[Header, ...]] = {
 }
 """Header fields that RFC 3261 and RFC 6665 want in an answer."""
 
-_REASONS = {400: "Bad Request", 505: "Version Not Supported", 513: "Message Too Large"}
+_REASONS = {
+    400: "Bad Request",
+    415: "Unsupported Media Type",
+    488: "Not Acceptable Here",
+    505: "Version Not Supported",
+    513: "Message Too Large",
+}
 
 _BODIES = {"INVITE": "application/sdp", "UPDATE": "application/sdp", "PRACK": "application/sdp"}
 """The body that a method may carry."""
@@ -75,10 +81,18 @@ def not_found(request: Request, to_tag: str) -> Response:
 
 def reject(request: Request, error: MalformedMessage, to_tag: str) -> Response:
     """The response to a request that RFC 3261 forbids, other than ACK, which has none."""
-    reason = _REASONS.get(error.status, "Bad Request")
     return respond(
-        request, error.status, reason, [("Warning", f'399 sipsua "{_printable(error.what)}"')], to_tag=to_tag
+        request,
+        error.status,
+        reason(error.status),
+        [("Warning", f'399 sipsua "{_printable(error.what)}"')],
+        to_tag=to_tag,
     )
+
+
+def reason(status: int) -> str:
+    """The reason phrase of a status that answers what is wrong with a request."""
+    return _REASONS.get(status, "Bad Request")
 
 
 def _objections(
