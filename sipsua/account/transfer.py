@@ -81,7 +81,7 @@ class Transfers:
 
     def receive_notify(self, pending: Pending, now: float) -> None:
         """How the transfer goes that we asked for."""
-        call, request = self._call, pending.request
+        request = pending.request
         event = Event.parse(request.required("event"))
         if event.package != "refer":
             self._obey(event.package, pending, now)

@@ -15,12 +15,10 @@ from dataclasses import dataclass, field
 SUITES: Mapping[str, int] = {
     "AES_CM_128_HMAC_SHA1_80": 30,
     "AES_CM_128_HMAC_SHA1_32": 30,
-    "AES_256_CM_HMAC_SHA1_80": 46,
-    "AES_256_CM_HMAC_SHA1_32": 46,
     "AEAD_AES_128_GCM": 28,
     "AEAD_AES_256_GCM": 44,
 }
-"""Suites that we speak, with the octets of master key and salt (RFC 4568 section 6.2, RFC 6188 section 2, RFC 7714 section 12)."""
+"""Suites that we speak, with the octets of master key and salt (RFC 4568 section 6.2, RFC 7714 section 12): what libsrtp gives us."""
 
 
 @dataclass(frozen=True, slots=True)

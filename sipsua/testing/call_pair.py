@@ -68,7 +68,9 @@ class Party:
             at=self.clock.at,
         )
         self.framer = Framer(pings=True)
-        self.account.flow_opened(accepted(target.host), negotiated, {"dns": 1.0, "tcp": 2.0, "tls": 3.0}, self.clock.now)
+        self.account.flow_opened(
+            accepted(target.host), negotiated, {"dns": 1.0, "tcp": 2.0, "tls": 3.0}, self.clock.now
+        )
 
     def lose_flow(self) -> None:
         """The flow is gone."""
