@@ -252,6 +252,16 @@ class EndedBy(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class CallDialled(CallEvent):
+    """We call somebody."""
+
+    uri: str
+    """Whom."""
+    referred: int | None = None
+    """The call of ours whose other side has asked for this one (RFC 3515)."""
+
+
+@dataclass(frozen=True, slots=True)
 class CallOffered(CallEvent):
     """Somebody calls: `answer` or `reject` it; it rings until then."""
 
@@ -315,10 +325,17 @@ class CallChangeRefused(CallEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class CallHeard(CallEvent):
+    """The first packet of their voice came."""
+
+
+@dataclass(frozen=True, slots=True)
 class CallDigits(CallEvent):
-    """Keys were pressed, told by SIP INFO; those in the stream are told by the voice."""
+    """Keys were pressed on the other side."""
 
     digits: str
+    by_info: bool
+    """By SIP INFO, and not in the stream."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -336,11 +336,21 @@ class Account:
         return self._calls
 
     @property
+    def has_calls(self) -> bool:
+        """Whether there is a call."""
+        return self._calls is not None and len(self._calls) > 0
+
+    @property
     def keyring(self) -> Keyring:
         """The credentials of requests other than REGISTER."""
         if self._keyring is None:
             self._keyring = Keyring(self.config, "the server")
         return self._keyring
+
+    @property
+    def host(self) -> str:
+        """Our own address on the flow, without brackets; where the voice can be reached, too."""
+        return self.sent_by.rpartition(":")[0].strip("[]")
 
     @property
     def contact(self) -> str:

@@ -255,6 +255,7 @@ class Call:
         "pending",
         "referred",
         "reliable",
+        "replaced",
         "session",
         "state",
         "timers",
@@ -288,6 +289,8 @@ class Call:
         """Our INVITE that is under way."""
         self.referred: Call | None = None
         """The call in which the other side asked for this one: it is told how it goes."""
+        self.replaced: Call | None = None
+        """The call that this one takes the place of (RFC 3891)."""
         self.changes = Changes(self)
         self.reliable = Reliable(self)
         self.transfers = Transfers(self)
@@ -382,6 +385,12 @@ class Call:
             return
         self.end_by(EndedBy.US, "hung up")
         self.step(Input.HANG_UP, now)
+
+    def send_info(self, body: bytes, content_type: str, now: float) -> None:
+        """Send an INFO. Raises Misuse where the call does not stand."""
+        if self.leg is None or not self.stands:
+            raise Misuse(f"call {self.number} does not stand: it is {self.state}", fix="wait until it is established")
+        self.ask(self.leg, "INFO", _ignore, now, body=body, content_type=content_type)
 
     # The wire
 
@@ -887,6 +896,9 @@ class Call:
         if self.referred is not None:
             self.referred.transfers.tell(200, "OK", now)
             self.referred = None
+        if self.replaced is not None:
+            self.replaced.hang_up(now)
+            self.replaced = None
 
     def _cancel(self, now: float) -> None:
         """CANCEL (RFC 3261 section 9.1): the INVITE's Request-URI, Via, From, To, Call-ID, Route, and its CSeq number."""

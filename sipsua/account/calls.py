@@ -14,7 +14,7 @@ from sipsua.account.call import Call, State
 from sipsua.account.leg import warning
 from sipsua.account.reception import Pending
 from sipsua.errors import FlowLost, MalformedMessage, Misuse, printable
-from sipsua.events import CallDigits, CallOffered, MessageReceived
+from sipsua.events import CallDialled, CallDigits, CallOffered, MessageReceived
 from sipsua.media.dtmf import parse_info
 from sipsua.media.offer import Address, Direction, Rejected, Session
 from sipsua.media.sdp import Description
@@ -32,13 +32,15 @@ _NOWHERE = Address("0.0.0.0", 9)
 class Calls:
     """All calls of one account."""
 
-    __slots__ = ("_account", "_by_dialog", "_by_number", "_last")
+    __slots__ = ("_account", "_by_dialog", "_by_number", "_last", "taken")
 
     def __init__(self, account: Surroundings) -> None:
         self._account = account
         self._by_number: dict[int, Call] = {}
         self._by_dialog: dict[tuple[str, str], Call] = {}
         self._last = 0
+        self.taken = False
+        """Somebody is there to answer calls; without, they are refused with 480."""
 
     def __getitem__(self, number: int) -> Call:
         """A call by its number. Raises Misuse where it is over, or never was."""
@@ -100,6 +102,7 @@ class Calls:
             direction=direction,
         )
         self._keep(call)
+        account.emit(CallDialled(call.number, target, referred.number if referred is not None else None))
         return call
 
     # The wire
@@ -137,11 +140,15 @@ class Calls:
             status = error.status or 488
             pending.answer(status, uas.reason(status), warning(error), now, to_tag=tag)
             return
+        if not self.taken and replaced is None:
+            pending.answer(480, "Temporarily Unavailable", (), now, to_tag=tag)
+            return
         if replaced is None and len(self) >= config.calls:
             pending.answer(486, "Busy Here", (), now, to_tag=tag)
             return
         self._last += 1
         call = Call.offered(account, self._last, pending, now)
+        call.replaced = replaced
         self._keep(call)
         caller = invite.from_
         account.emit(
@@ -166,7 +173,7 @@ class Calls:
         digits = parse_info(content, request.body) if request.body else ""
         pending.answer(200, "OK", (), now)
         if digits:
-            self._account.emit(CallDigits(call.number, digits))
+            self._account.emit(CallDigits(call.number, digits, by_info=True))
 
     def receive_message(self, pending: Pending, now: float, to_tag: str = "") -> None:
         """A MESSAGE, in a call or outside (RFC 3428)."""

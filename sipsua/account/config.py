@@ -132,7 +132,7 @@ class AccountConfig:
     """A ping is sent after so many seconds, drawn between the two (RFC 5626 section 4.4.1 for TCP); None sends none."""
     pongs: Pongs = Pongs.LEARNED
     limits: Limits = Limits()
-    calls: CallConfig = CallConfig()
+    calls: CallConfig = field(default_factory=CallConfig)
     aor: Uri = field(init=False, repr=False, compare=False)
     """`uri` as it goes to the wire, parsed."""
     target: Target = field(init=False, repr=False, compare=False)

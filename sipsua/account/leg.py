@@ -59,8 +59,8 @@ class Leg:
         return bytes(answer)
 
     def ask_again(self, session: Session) -> None:
-        """The offer of `session` is to be answered once more: what came in a provisional response was a foretaste (RFC 3261 section 13.2.1),
-        and other than there it is not always the same in the final one."""
+        """The offer of `session` is to be answered once more: what came in a provisional response was a foretaste, and ought to be, but is
+        not always, the same in the final one (RFC 3261 section 13.2.1)."""
         self.session = copy(session)
         self.offered = True
 

@@ -6,6 +6,9 @@ import re
 
 from sipsua.errors import BadConfiguration, MalformedMessage
 
+INFO = "application/dtmf-relay"
+"""The content type of `info_body`."""
+
 KEYS = "0123456789*#ABCD"
 """Keys by their event code (RFC 4733 section 3.2)."""
 

@@ -16,7 +16,7 @@ from sipsua.media import dtmf, rtcp, rtp
 from sipsua.media.audio import Nothing, Prepared, Sink, Source
 from sipsua.media.codecs import Coder, coder
 from sipsua.media.jitter import JitterBuffer
-from sipsua.media.offer import Address, Agreed
+from sipsua.media.offer import Agreed
 from sipsua.media.quality import Quality
 from sipsua.media.srtp import Discard, Protection
 
@@ -48,9 +48,6 @@ class Listener(Protocol):
 
     def voice_heard(self) -> None:
         """The first packet came."""
-
-    def voice_moved(self, place: Address) -> None:
-        """The other side sends from another address: what we send goes there now (RFC 4961)."""
 
 
 class Stream:
@@ -163,6 +160,11 @@ class Stream:
     def press(self, keys: str) -> None:
         """Send keys as events. Raises BadConfiguration for what is none."""
         self._dtmf_out.press(keys)
+
+    @property
+    def is_pressing(self) -> bool:
+        """Keys wait, or sound."""
+        return self._dtmf_out.is_busy
 
     @property
     def sends_keys(self) -> bool:
@@ -371,7 +373,6 @@ class Stream:
             return self._protection is not None or same
         self._moves += 1
         self._place = place
-        self._listener.voice_moved(Address(*place))
         return True
 
     def _discard(self, why: Discard) -> None:

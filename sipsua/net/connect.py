@@ -19,6 +19,7 @@ from sipsua.account.config import Limits, Target
 from sipsua.account.persona import Dice
 from sipsua.errors import SipsuaError, Unreachable
 from sipsua.net.flow import Flow, Rider, Tap, Traffic
+from sipsua.net.media import MediaEngine, PortRange
 from sipsua.net.resolve import resolve
 from sipsua.net.sessions import Sessions
 from sipsua.net.tls import Context, Steps, TlsPipe, client_context
@@ -67,10 +68,11 @@ class Connector:
         tap: Tap | None = None,
         keylog: Callable[[bytes], None] | None = None,
         dice: Dice | None = None,
+        media_ports: PortRange | None = None,
     ) -> None:
         """`in_flight` connections at the most are being opened at a time; the others wait their turn, for as long as those before them
         take, each within its own limits. `tap` sees the plaintext of all flows; `keylog` gets lines in the format of SSLKEYLOGFILE.
-        Both give secrets away."""
+        Both give secrets away. `media_ports` are where the voice of calls is."""
         self.loop = asyncio.get_running_loop()
         self.now: Callable[[], float] = clock(self.loop)
         """The loop's clock, finer."""
@@ -79,12 +81,21 @@ class Connector:
         """Flows that are being opened, with those that wait for their turn."""
         self.traffic = Traffic()
         """What went over all flows so far."""
+        self._media_ports = media_ports
+        self._media: MediaEngine | None = None
         self._pace = asyncio.Semaphore(in_flight)
         self._tap = tap
         self._keylog = keylog
         self._buffer = memoryview(bytearray(READ_SIZE))
         self._contexts: dict[Policy, Context] = {}
         self._sessions = Sessions()
+
+    @property
+    def media(self) -> MediaEngine:
+        """The voice of all calls on this loop."""
+        if self._media is None:
+            self._media = MediaEngine(ports=self._media_ports, dice=self.dice)
+        return self._media
 
     async def open(
         self,

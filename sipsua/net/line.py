@@ -13,8 +13,9 @@ from datetime import UTC, datetime
 from sipsua.account.account import Account
 from sipsua.account.config import AccountConfig, Connection
 from sipsua.errors import FlowLost, SipsuaError
-from sipsua.events import Event, HandshakeStepped, Negotiated
+from sipsua.events import CallEvent, Event, HandshakeStepped, Negotiated
 from sipsua.net.connect import Connector
+from sipsua.net.desk import Desk
 from sipsua.net.flow import Flow
 from sipsua.net.listen import Listener
 from sipsua.net.trunk import SharedFlow
@@ -31,6 +32,7 @@ class Line:
         "_began",
         "_closed",
         "_connector",
+        "_desk",
         "_dropped",
         "_flow",
         "_listener",
@@ -66,6 +68,7 @@ class Line:
         self._opening: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
+        self._desk: Desk | None = None
         self._listener = listener
         if listener is not None:
             listener.admit(self)
@@ -85,6 +88,13 @@ class Line:
         begun = self.account.refresh(self._connector.now())
         self.pump()
         return begun
+
+    @property
+    def desk(self) -> Desk:
+        """Where calls are made and taken. A line that has none carries nothing for them."""
+        if self._desk is None:
+            self._desk = Desk(self.account, self._connector, self._sink, self.pump)
+        return self._desk
 
     def cut(self, *, reset: bool) -> bool:
         """Break the flow as an accident does, for all that share it: without a word (`reset`), or with close_notify. The account does
@@ -109,6 +119,8 @@ class Line:
         self._closed = True
         if self._listener is not None:
             self._listener.dismiss(self)
+        if self._desk is not None:
+            self._desk.hang_up_all()
         self.unregister()
         if self._opening is not None:
             self._opening.cancel()
@@ -180,7 +192,10 @@ class Line:
             self._timer = self._connector.loop.call_at(deadline, self._fire)
             self._timer_at = deadline
         while (event := account.next_event()) is not None:
-            self._sink(event)
+            if self._desk is not None and isinstance(event, CallEvent):
+                self._desk.take(event)
+            else:
+                self._sink(event)
 
     def _fire(self) -> None:
         self._timer = None

@@ -122,6 +122,7 @@ class CallPair:
         self.lost: Callable[[Request | Response], bool] = lambda message: False
         """Says of a message whether it is lost on its way."""
         for party in (self.alice, self.bob):
+            party.account.calls.taken = True
             party.open_flow()
         self.pump()
 

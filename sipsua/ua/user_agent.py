@@ -20,10 +20,22 @@ from weakref import WeakValueDictionary
 from sipsua.account.config import AccountConfig
 from sipsua.account.registration import State
 from sipsua.errors import BadConfiguration, Lost, Misuse, NoAnswer
-from sipsua.events import Event, Lock, Registered, RegistrationFailed, Unregistered, Verdict
+from sipsua.events import (
+    CallDialled,
+    CallEvent,
+    CallOffered,
+    Event,
+    Lock,
+    Registered,
+    RegistrationFailed,
+    Unregistered,
+    Verdict,
+)
+from sipsua.media.audio import Prepared, Recorder, Sink, Source
 from sipsua.net.connect import Connector
 from sipsua.net.line import Line
 from sipsua.net.listen import Listener
+from sipsua.ua.call import Call
 
 MAX_UNHEARD = 10_000
 """Events that wait for a reader of `events()`: days of a phone's life. Who reads no more of them loses the oldest."""
@@ -59,6 +71,9 @@ class UserAgent:
         self._left = False
         self._binding: Registered | None = None
         self._waiters: set[asyncio.Future[Event]] = set()
+        self._calls: dict[int, Call] = {}
+        self._callees: list[asyncio.Queue[Call | None]] = []
+        self._recorder: Recorder | None = None
         self._listeners: list[asyncio.Queue[Event | None]] = []
 
     async def __aenter__(self) -> Self:
@@ -81,6 +96,8 @@ class UserAgent:
             self._wake(Unregistered(None))
             for listener in self._listeners:
                 listener.put_nowait(None)
+            for callee in self._callees:
+                callee.put_nowait(None)
 
     @property
     def lock(self) -> Lock:
@@ -141,6 +158,54 @@ class UserAgent:
         except TimeoutError:
             return Unregistered(None)
         return event
+
+    async def call(
+        self,
+        uri: str,
+        *,
+        source: Source | Prepared | None = None,
+        sink: Sink | None = None,
+        record: bool = False,
+        silent: bool = False,
+    ) -> Call:
+        """Call somebody: a URI, `user@host`, or a number of the account's own domain. It is under way when this returns: await `answered`.
+
+        `source` is played (silence where None); `sink` hears, or with `record` the call's `recorder`; `silent` sends and hears no packet.
+        Raises Misuse without a flow, BadConfiguration for what cannot be called, Unreachable without free ports.
+        """
+        recorder = Recorder() if record else None
+        desk = self._inside.desk
+        self._recorder = recorder
+        try:
+            number = desk.dial(uri, source=source, sink=sink or recorder, silent=silent)
+        finally:
+            self._recorder = None
+        return self._calls[number]
+
+    def incoming(self) -> AsyncIterator[Call]:
+        """Calls that come in, from this call on, until the block is left: each rings until it is answered or refused.
+
+        While nobody asks for them calls are refused with 480.
+        """
+        queue: asyncio.Queue[Call | None] = asyncio.Queue()
+        if self._left:
+            queue.put_nowait(None)
+        else:
+            self._inside.desk.take_calls()
+        self._callees.append(queue)
+        return self._offers(queue)
+
+    async def _offers(self, queue: asyncio.Queue[Call | None]) -> AsyncIterator[Call]:
+        try:
+            while (call := await queue.get()) is not None:
+                yield call
+        finally:
+            self._callees.remove(queue)
+
+    @property
+    def calls(self) -> list[Call]:
+        """The calls that are not over, oldest first."""
+        return [call for call in self._calls.values() if call.end is None]
 
     def events(self) -> AsyncIterator[Event]:
         """All events from this call on, until the block is left."""
@@ -203,10 +268,29 @@ class UserAgent:
             if listener.qsize() >= MAX_UNHEARD:
                 listener.get_nowait()
             listener.put_nowait(event)
-        if isinstance(event, Registered | RegistrationFailed | Unregistered):
+        if isinstance(event, CallEvent):
+            self._take_call(event)
+        elif isinstance(event, Registered | RegistrationFailed | Unregistered):
             wanted = self._entered.account.registration.state in (State.REGISTERED, State.REFRESHING)
             self._binding = event if isinstance(event, Registered) and wanted else None
             self._wake(event)
+
+    def _take_call(self, event: CallEvent) -> None:
+        if isinstance(event, CallDialled | CallOffered):
+            call = self._calls[event.call] = Call(self._entered, event, self._recorder)
+            before = event.referred if isinstance(event, CallDialled) else event.replaces
+            if before is not None and before in self._calls:
+                self._calls[before].successor = call
+                call.recorder = self._calls[before].recorder
+            elif isinstance(event, CallOffered):
+                for callee in self._callees:
+                    callee.put_nowait(call)
+            return
+        known = self._calls.get(event.call)
+        if known is not None:
+            known.take(event)
+            if known.end is not None:
+                del self._calls[event.call]
 
 
 def _shared_connector() -> Connector:
