@@ -134,7 +134,7 @@ class Registrar:
                 status, lines = _other(request.check())
         except MalformedMessage as error:
             return self.reject(request, error, source=source)
-        return self._response(request, source, status, lines)
+        return self.response(request, source, status, lines)
 
     def count(self, method: str) -> None:
         """A request has come."""
@@ -149,14 +149,14 @@ class Registrar:
         source: tuple[str, int] = ("127.0.0.1", 5061),
     ) -> bytes:
         """A response of this status, whatever the request deserves."""
-        return self._response(request, source, status, "".join(f"{name}: {value}\r\n" for name, value in headers))
+        return self.response(request, source, status, "".join(f"{name}: {value}\r\n" for name, value in headers))
 
     def reject(
         self, request: Request, error: MalformedMessage, *, source: tuple[str, int] = ("127.0.0.1", 5061)
     ) -> bytes:
         """The response to a request that RFC 3261 forbids: 400 or what the error says, with the reason in a Warning."""
         why = "".join(mark if " " <= mark <= "~" and mark not in '"\\' else "?" for mark in error.what)
-        return self._response(request, source, error.status, f'Warning: 399 pocket.pbx "{why}"\r\n')
+        return self.response(request, source, error.status, f'Warning: 399 pocket.pbx "{why}"\r\n')
 
     def challenge(
         self,
@@ -167,7 +167,31 @@ class Registrar:
         source: tuple[str, int] = ("127.0.0.1", 5061),
     ) -> bytes:
         """A 401 with a fresh nonce, whatever the request deserves."""
-        return self._response(request, source, *self.challenger.challenge(now, stale=stale))
+        return self.response(request, source, *self.challenger.challenge(now, stale=stale))
+
+    def response(self, request: Request, source: tuple[str, int], status: int, lines: str) -> bytes:
+        """A response by section 8.2.6.2 with these header lines, in the shape that all have: one text instead of a message object."""
+        self.responses[status] += 1
+        index = request.index
+        vias = index.get("via", ())
+        text = f"SIP/2.0 {status} {REASONS.get(status, 'Because I Say So')}\r\n"
+        for number, via in enumerate(vias):
+            text += f"Via: {via if number else stamp(via, *source)}\r\n"
+        if (value := index.get("from")) is not None:
+            text += f"From: {value[0]}\r\n"
+        if (value := index.get("to")) is not None:
+            to = value[0]
+            tag = (
+                ""
+                if status == 100 or _TAG.search(to.rpartition(">")[2])
+                else f";tag={self.tag_seal}{self._dice(64):016x}"
+            )
+            text += f"To: {to}{tag}\r\n"
+        if (value := index.get("call-id")) is not None:
+            text += f"Call-ID: {value[0]}\r\n"
+        if (value := index.get("cseq")) is not None:
+            text += f"CSeq: {value[0]}\r\n"
+        return (text + lines + self._ending).encode("utf-8", "surrogateescape")
 
     def bindings(self, now: float) -> dict[str, tuple[Binding, ...]]:
         """What is bound now, by user, oldest binding first. Users without a binding are not in it."""
@@ -181,16 +205,15 @@ class Registrar:
         """What is bound to this user now, oldest binding first."""
         return self._live(user, now)
 
-    def locate(self, uri: Uri, now: float) -> Binding | None:
-        """The binding whose Contact is this URI, parameters aside: host and port are those of one phone.
+    def locate(self, uri: Uri, now: float, *, everywhere: bool = False) -> Binding | None:
+        """The newest binding whose Contact names this place: user, host and port, parameters aside.
 
-        The user of a Contact is that of the address at most phones; for the others all bindings are looked through.
+        The user of a Contact is that of the address at most phones. With `everywhere` the bindings of all users are looked through.
         """
-        bindings = self._bindings.get(uri.decoded_user or "", ())
-        found = _naming(uri, bindings)
-        if found is None:
-            host = f"{uri.host}:{uri.port}" if uri.port is not None else uri.host
-            found = _naming(uri, (one for live in self._bindings.values() for one in live if host in one.contact))
+        found = _naming(uri, self._bindings.get(uri.decoded_user or "", ()))
+        if found is None and everywhere:
+            place = f"{uri.host}:{uri.port}" if uri.port is not None else uri.host
+            found = _naming(uri, (one for bound in self._bindings.values() for one in bound if place in one.contact))
         return found if found is not None and found.expires_at > now else None
 
     def close_flow(self, flow: object) -> None:
@@ -288,26 +311,6 @@ class Registrar:
         else:
             self._bindings.pop(user, None)
         return bindings
-
-    def _response(self, request: Request, source: tuple[str, int], status: int, lines: str) -> bytes:
-        """A response by section 8.2.6.2, in the shape that all of them have: one text instead of a message object."""
-        self.responses[status] += 1
-        index = request.index
-        vias = index.get("via", ())
-        text = f"SIP/2.0 {status} {REASONS.get(status, 'Because I Say So')}\r\n"
-        for number, via in enumerate(vias):
-            text += f"Via: {via if number else stamp(via, *source)}\r\n"
-        if (value := index.get("from")) is not None:
-            text += f"From: {value[0]}\r\n"
-        if (value := index.get("to")) is not None:
-            to = value[0]
-            tag = "" if _TAG.search(to.rpartition(">")[2]) else f";tag={self.tag_seal}{self._dice(64):016x}"
-            text += f"To: {to}{tag}\r\n"
-        if (value := index.get("call-id")) is not None:
-            text += f"Call-ID: {value[0]}\r\n"
-        if (value := index.get("cseq")) is not None:
-            text += f"CSeq: {value[0]}\r\n"
-        return (text + lines + self._ending).encode("utf-8", "surrogateescape")
 
 
 def users_in(ranges: str, password: str) -> dict[str, str]:
