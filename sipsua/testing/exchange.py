@@ -5,8 +5,8 @@ it registered on and nowhere else, as RFC 5626 has it for edge proxies: nothing 
 
     validation (16.3) → Route (16.4) → who may (22.3) → targets (16.5) → one branch for each (16.6)
 
-and a response's is `receive_response` (16.7). The Record-Route names the two flows of a dialog by their numbers, so that requests inside
-it need no look-up, whatever a phone writes into its Contact; where a flow is gone, the binding of the Contact or of the user leads on.
+and a response's is `receive_response` (16.7). Where requests go the `Directory` knows. Special numbers answer by an `Attendant`, whom
+requests reach like any phone; lamps are the `Notifier`'s.
 
 What goes out is collected and sent at the end of each step, since some of the lines lead to numbers in this very process, which answer
 at once. Every hop is TLS, so `sips` and `sip` are told apart in Record-Route only (RFC 5630). Only loose routing is spoken.
@@ -14,10 +14,8 @@ at once. Every hop is TLS, so `sips` and `sip` are told apart in Record-Route on
 
 from __future__ import annotations
 
-import re
 from collections import deque
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple, cast
+from collections.abc import Mapping, Sequence
 from zlib import crc32
 
 from sipsua.account.persona import Dice
@@ -30,6 +28,9 @@ from sipsua.testing import proxy
 from sipsua.testing.agenda import Agenda
 from sipsua.testing.calls import Call, Calls
 from sipsua.testing.challenger import Server
+from sipsua.testing.directory import Directory, Target, line_of
+from sipsua.testing.notifier import Mailbox, Notice, Notifier, Subscription
+from sipsua.testing.numbers import NUMBERS, Attendant, Number, NumberCall
 from sipsua.testing.proxy import Action, Branch, Fork, Input, Key, Line, State
 from sipsua.testing.registrar import REASONS, Binding, Registrar
 
@@ -43,13 +44,6 @@ RING_LIMIT = 185.0
 """Seconds: RFC 3261 section 16.6 wants more than three minutes. Tests set less."""
 
 
-class Ends(NamedTuple):
-    """The flows of a dialog, as a Record-Route of ours names them."""
-
-    caller: int
-    callee: int
-
-
 class Exchange:
     """The proxy of one PBX."""
 
@@ -61,6 +55,7 @@ class Exchange:
         authenticate_calls: bool = True,
         record_route: bool = True,
         ring_limit: float = RING_LIMIT,
+        numbers: Mapping[str, Number] = NUMBERS,
     ) -> None:
         """`registrar` knows users and bindings, and says what the PBX itself answers; its counters count what is answered here, too."""
         self.registrar = registrar
@@ -76,6 +71,12 @@ class Exchange:
         """When `handle_timer` is to be called."""
         self.calls = Calls(self._call_changed)
         """The calls under way."""
+        self.attendant = Attendant(self, numbers, dice)
+        """Who answers for the special numbers."""
+        self.directory = Directory(registrar, self.calls, self.attendant.numbers, self.attendant)
+        """Where requests go."""
+        self.notifier = Notifier(registrar, self.calls, self.agenda, dice, self._send)
+        """Who lights lamps."""
         self.now = 0.0
         """When the step that is under way began."""
         self._dice = dice
@@ -84,9 +85,6 @@ class Exchange:
         self._branches: dict[str, Branch] = {}
         self._calls_of: dict[Fork, Call] = {}
         self._on_line: dict[Line, dict[Fork | Branch, None]] = {}
-        self._numbers: dict[Line, int] = {}
-        self._lines: dict[int, Line] = {}
-        self._lines_seen = 0
         self._out: deque[tuple[Line, bytes]] = deque()
         self._sending = False
 
@@ -122,7 +120,10 @@ class Exchange:
         if "via" not in response.index:
             raise MalformedMessage("Via is missing")
         branch = self._branches.get(response.via.branch)
-        if branch is None or branch.line is not line:
+        if branch is None:
+            self.notifier.receive_response(line, response)
+            return
+        if branch.line is not line:
             return
         fork = branch.fork
         if response.cseq.method != fork.request.method:
@@ -151,9 +152,8 @@ class Exchange:
     def close_flow(self, line: Line, now: float) -> None:
         """The flow is gone, and with it what waits for an answer on it or is to be answered on it."""
         self.now = now
-        number = self._numbers.pop(line, None)
-        if number is not None:
-            del self._lines[number]
+        self.directory.forget(line)
+        self.notifier.close_flow(line)
         for one in list(self._on_line.pop(line, ())):
             if isinstance(one, Branch):
                 if one.step(Input.LOST) is Action.GIVE_UP:
@@ -165,8 +165,10 @@ class Exchange:
         for call in self.calls.on(line):
             # A phone may come back on another flow while the other one holds the call.
             other = call.callee_line if line is call.caller_line else call.caller_line
-            if other is None or other.is_closing:
+            if other is None or other.is_closing or other is self.attendant:
                 self.calls.end(call)
+                if other is self.attendant:
+                    self.attendant.lose(call.call_id, call.caller_tag)
         self._flush()
 
     def handle_timer(self, now: float) -> None:
@@ -182,6 +184,20 @@ class Exchange:
                     self._give_up(item, 487 if item.fork.cancelled else 408)
             elif isinstance(item, Fork):
                 self._forget(item)
+            elif isinstance(item, NumberCall):
+                self.attendant.due(item)
+            elif isinstance(item, (Subscription, Notice)):
+                self.notifier.due(item, now)
+        self._flush()
+
+    def set_mailbox(self, user: str, mailbox: Mailbox, now: float) -> None:
+        """The voice messages of a user have changed."""
+        self.notifier.set_mailbox(user, mailbox, now)
+        self._flush()
+
+    def tell_mailbox(self, user: str, binding: Binding) -> None:
+        """Tell a phone of the user's messages that has not subscribed."""
+        self.notifier.unsolicited(user, binding.contact, line_of(binding))
         self._flush()
 
     # A request's way
@@ -192,16 +208,19 @@ class Exchange:
         if known is not None:
             return known.last_sent
         routes = request.values("route")
-        ends = self._ends(request)
         seal = f"{crc32('|'.join((request.uri_text, *routes)).encode('utf-8', 'surrogateescape')):08x}"
         refusal = self._objection(line, request, seal)
+        lamp = self.notifier.serves(request)
         if refusal is None and request.to.tag is None:
-            refusal = self._challenge(request)
+            refusal = self._challenge(request, Server.USER_AGENT if lamp else Server.PROXY)
+        if refusal is None and lamp:
+            self.notifier.subscribe(line, request, self.now)
+            return b""
         if refusal is None and len(self._forks) >= MAX_FORKS:
             refusal = 503, "Retry-After: 10\r\n"
-        targets: Sequence[tuple[str, Line]] = ()
+        targets: Sequence[Target] = ()
         if refusal is None:
-            found = self._targets(line, request, ends)
+            found = self.directory.targets(line, request, self.now)
             if isinstance(found, int):
                 refusal = found, ""
             else:
@@ -232,8 +251,8 @@ class Exchange:
             return 420, f"Unsupported: {', '.join(required)}\r\n"
         return None
 
-    def _challenge(self, request: Request) -> tuple[int, str] | None:
-        """What forbids this user to call: RFC 3261 section 22.3. Raises MalformedMessage."""
+    def _challenge(self, request: Request, server: Server) -> tuple[int, str] | None:
+        """What forbids this user to call: RFC 3261 section 22. Raises MalformedMessage."""
         if not self.authenticate_calls or request.method not in _CHALLENGED:
             return None
         user = request.from_.uri.decoded_user or ""
@@ -241,46 +260,12 @@ class Exchange:
         login = challenger.find(user)
         if login is None:
             return 403, 'Warning: 399 pocket.pbx "the sender is no user of this PBX"\r\n'
-        credentials = challenger.credentials(request, Server.PROXY)
+        credentials = challenger.credentials(request, server)
         if credentials is None:
-            return challenger.challenge(self.now, Server.PROXY)
-        return challenger.refusal(credentials, user, login, request, self.now, Server.PROXY)
+            return challenger.challenge(self.now, server)
+        return challenger.refusal(credentials, user, login, request, self.now, server)
 
-    def _targets(self, line: Line, request: Request, ends: Ends | None) -> list[tuple[str, Line]] | int:
-        """Where a request goes, as Request-URI and flow; or the status that says why it goes nowhere."""
-        uri = request.uri
-        number = self._numbers.get(line)
-        if ends is not None and number in ends:
-            other = self._lines.get(ends.callee if number == ends.caller else ends.caller)
-            if other is not None and not other.is_closing:
-                return [(request.uri_text, other)]
-        user = uri.decoded_user or ""
-        registrar, now = self.registrar, self.now
-        in_dialog = request.to.tag is not None
-        binding = registrar.locate(uri, now, everywhere=in_dialog or not registrar.knows(user))
-        if binding is not None and not _line(binding).is_closing:
-            return [(request.uri_text, _line(binding))]
-        if in_dialog:
-            return self._other_party(line, request)
-        if not registrar.knows(user):
-            return 404
-        live = [(one.contact, _line(one)) for one in _one_each(registrar.bound(user, now))]
-        return live or 480
-
-    def _other_party(self, line: Line, request: Request) -> list[tuple[str, Line]] | int:
-        """Where a request goes whose dialog has lost a flow: to the newest flow of the other user, who may have registered again."""
-        call = self.calls.find(request)
-        if call is None:
-            return 481
-        user = call.callee if request.from_.tag == call.caller_tag else call.caller
-        for binding in reversed(self.registrar.bound(user, self.now)):
-            if not _line(binding).is_closing and _line(binding) is not line:
-                return [(request.uri_text, _line(binding))]
-        return 480
-
-    def _forward(
-        self, key: Key, request: Request, routes: list[str], targets: Sequence[tuple[str, Line]], seal: str
-    ) -> None:
+    def _forward(self, key: Key, request: Request, routes: list[str], targets: Sequence[Target], seal: str) -> None:
         """Send a request to all its targets at the same time (section 16.6)."""
         line, now, method = key.line, self.now, request.method
         user = request.uri.decoded_user or ""
@@ -302,7 +287,7 @@ class Exchange:
             self.agenda.set(branch, now + 64 * T1)
             ours = ""
             if begins and self.record_route and method in _MAKE_DIALOGS:
-                ours = self._record_route(target, line, other)
+                ours = self.directory.record_route(target, line, other)
             via = f"{other.address};branch={branch.id}"
             self._send(other, proxy.request_for(request, target, via, ours, fields))
 
@@ -316,7 +301,7 @@ class Exchange:
         tag = request.to.tag
         if tag is None or tag.startswith(self.registrar.tag_seal) or request.first("max-forwards") == "0":
             return b""
-        targets = self._targets(line, request, self._ends(request))
+        targets = self.directory.targets(line, request, self.now)
         if isinstance(targets, int):
             return b""
         routes = request.values("route")[1:]
@@ -421,29 +406,9 @@ class Exchange:
         self._send(fork.line, data)
 
     def _call_changed(self, call: Call) -> None:
-        """The lamps of those who watch."""
+        self.notifier.call_changed(call, self.now)
 
     # Flows
-
-    def _ends(self, request: Request) -> Ends | None:
-        """The flows of the dialog, where the topmost Route is one of our Record-Routes."""
-        route = request.first("route")
-        found = _OURS.search(route) if route is not None and "<" in route else None
-        return Ends(int(found[1], 16), int(found[2], 16)) if found is not None else None
-
-    def _record_route(self, target: str, line: Line, other: Line) -> str:
-        ends = f"{self._number(line):x}-{self._number(other):x}"
-        if target[:5].lower() == "sips:":
-            return f"sips:pbx-{ends}@{other.address};lr"
-        return f"sip:pbx-{ends}@{other.address};transport=tls;lr"
-
-    def _number(self, line: Line) -> int:
-        number = self._numbers.get(line)
-        if number is None:
-            self._lines_seen += 1
-            number = self._numbers[line] = self._lines_seen
-            self._lines[number] = line
-        return number
 
     def _attend(self, line: Line, one: Fork | Branch) -> None:
         on_line = self._on_line.get(line)
@@ -485,25 +450,6 @@ class Exchange:
 
 _CHALLENGED = frozenset({"INVITE", "MESSAGE", "REFER", "SUBSCRIBE"})
 _MAKE_DIALOGS = frozenset({"INVITE", "SUBSCRIBE", "REFER", "NOTIFY"})
-_OURS = re.compile(r"\A[^,<]*<sips?:pbx-([0-9a-f]{1,12})-([0-9a-f]{1,12})@[^,>]*;lr", re.IGNORECASE)
 _OWN = frozenset({"PUBLISH"})
 """What only the PBX could take, whoever it is addressed to: it keeps no event states of others (RFC 3903)."""
 _ELSEWHERE = 'SIP;cause=200;text="Call completed elsewhere"'
-
-
-def _line(binding: Binding) -> Line:
-    return cast(Line, binding.flow)
-
-
-def _one_each(bindings: Iterable[Binding]) -> list[Binding]:
-    """The bindings to fork to, whose flow stands: of several flows of one phone only the newest (RFC 5626 section 7)."""
-    chosen: dict[str, Binding] = {}
-    for binding in bindings:
-        if _line(binding).is_closing:
-            continue
-        instance = _INSTANCE.search(binding.params) if ";reg-id=" in binding.params else None
-        chosen[instance[1] if instance is not None else binding.contact] = binding
-    return list(chosen.values())
-
-
-_INSTANCE = re.compile(r';\+sip\.instance="([^"]*+)"', re.IGNORECASE)

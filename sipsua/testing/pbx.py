@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from random import SystemRandom
 from types import TracebackType
 from typing import Any, Self, Unpack, cast
@@ -26,6 +26,8 @@ from sipsua.sip.message import MAGIC_COOKIE, Header, Request, Response
 from sipsua.sip.uri import Uri
 from sipsua.testing.exchange import RING_LIMIT, Exchange
 from sipsua.testing.misbehaviour import Script, Step, Then
+from sipsua.testing.notifier import Mailbox
+from sipsua.testing.numbers import NUMBERS, Number
 from sipsua.testing.pbx_flow import PbxFlow as PbxFlow
 from sipsua.testing.pki import CertificateAuthority, Issued, IssuedFiles
 from sipsua.testing.registrar import Binding, Registrar, Settings, Users
@@ -59,6 +61,8 @@ class PocketPbx:
         authenticate_calls: bool = True,
         record_route: bool = True,
         ring_limit: float = RING_LIMIT,
+        numbers: Mapping[str, Number] = NUMBERS,
+        unsolicited_voicemail: bool = False,
         **settings: Unpack[Settings],
     ) -> None:
         """`users` gives the password for each user part (see `registrar.users_in` for ranges).
@@ -66,8 +70,9 @@ class PocketPbx:
         `certificate` is one of `pki`, the files of one, or PEM texts of certificate (with intermediates) and key; with None the
         PBX makes its own authority and a certificate for localhost, 127.0.0.1, ::1 and `host`. `port` 0 takes a free one. With
         `client_authority` (or a list, or the PEM, of several) clients must show a certificate. The limits are seconds for a handshake, and
-        for the rest of a message of which a part has come. Those from `authenticate_calls` to `ring_limit` are the exchange's (see
-        there), `settings` the registrar's.
+        for the rest of a message of which a part has come. Those from `authenticate_calls` to `numbers` are the exchange's (see there),
+        `settings` the registrar's. With `unsolicited_voicemail` phones that have not subscribed are told of their messages, too: when they
+        register, and at each change.
 
         Raises BadConfiguration or Misuse for what cannot be used.
         """
@@ -104,6 +109,7 @@ class PocketPbx:
             authenticate_calls=authenticate_calls,
             record_route=record_route,
             ring_limit=ring_limit,
+            numbers=numbers,
         )
         """Who routes calls between the phones."""
         self.address = ""
@@ -126,6 +132,7 @@ class PocketPbx:
         self.failures: deque[str] = deque(maxlen=100)
         """What went wrong on flows, newest last."""
         self._bindings_outlive_flow = bindings_outlive_flow
+        self._unsolicited_voicemail = unsolicited_voicemail
         self._scripts: dict[str | None, Iterator[Step] | Callable[[Request], Step | None]] = {}
         self._waiting: list[tuple[Callable[[], Any], asyncio.Future[None]]] = []
         self._asking: set[asyncio.Task[None]] = set()
@@ -158,6 +165,7 @@ class PocketPbx:
         self.port = self._server.sockets[0].getsockname()[1]
         if self.host not in ("", "0.0.0.0", "::"):
             self.address = f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        self.exchange.attendant.address = self.address or f"localhost:{self.port}"
 
     async def close(self) -> None:
         """Stop listening, and end all flows: orderly where the clients let it."""
@@ -167,6 +175,8 @@ class PocketPbx:
         server.close()
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
+        self.exchange.attendant.close()
         for task in self._asking:
             task.cancel()
         for flow in list(self.flows):
@@ -228,6 +238,22 @@ class PocketPbx:
             raise Misuse(f"nothing is bound to {user}", fix="wait until the phone has registered")
         return await self._ask(cast(PbxFlow, bindings[-1].flow), bindings[-1].contact, user, method, headers, within)
 
+    def set_voicemail(self, user: str, *, new: int = 0, old: int = 0) -> None:
+        """Put so many voice messages into the user's mailbox: the lamps of the phones that have subscribed show it (RFC 3842)."""
+        self.exchange.set_mailbox(user, Mailbox(new, old), self.loop.time())
+        if self._unsolicited_voicemail:
+            for binding in self.bindings.get(user, ()):
+                self.exchange.tell_mailbox(user, binding)
+        self._watch()
+
+    async def check_sync(self, user: str, *, reboot: bool | None = None) -> Response:
+        """Ask the user's newest phone to fetch its configuration anew (NOTIFY with the event check-sync), and wait for its answer.
+
+        With `reboot` True or False the phone is told to start anew for it, or not to; None leaves that to the phone. Raises as `request`.
+        """
+        event = "check-sync" if reboot is None else f"check-sync;reboot={'true' if reboot else 'false'}"
+        return await self.request(user, "NOTIFY", (("Event", event), ("Subscription-State", "terminated")))
+
     async def until(self, condition: Callable[[], Any], within: float = 10.0) -> None:
         """Wait until the condition holds: it is looked at whenever a client has sent something or gone.
 
@@ -287,10 +313,19 @@ class PocketPbx:
     def _take(self, flow: PbxFlow, request: Request) -> bytes:
         now = self.loop.time()
         if request.method == "REGISTER":
-            return self.registrar.answer(request, now, source=flow.source, flow=flow)
+            answer = self.registrar.answer(request, now, source=flow.source, flow=flow)
+            if self._unsolicited_voicemail and answer.startswith(b"SIP/2.0 200 "):
+                self.loop.call_soon(self._light, flow, request.to.uri.decoded_user or "")
+            return answer
         answer = self.exchange.receive_request(flow, request, now)
         self._watch()
         return answer
+
+    def _light(self, flow: PbxFlow, user: str) -> None:
+        """The lamp of a phone that has registered, after its 200."""
+        for binding in self.bindings.get(user, ()):
+            if binding.flow is flow:
+                self.exchange.tell_mailbox(user, binding)
 
     def _watch(self) -> None:
         """Have one timer for all that waits in the exchange. It may ring too early, never too late."""

@@ -169,7 +169,7 @@ class Registrar:
         """A 401 with a fresh nonce, whatever the request deserves."""
         return self.response(request, source, *self.challenger.challenge(now, stale=stale))
 
-    def response(self, request: Request, source: tuple[str, int], status: int, lines: str) -> bytes:
+    def response(self, request: Request, source: tuple[str, int], status: int, lines: str, to_tag: str = "") -> bytes:
         """A response by section 8.2.6.2 with these header lines, in the shape that all have: one text instead of a message object."""
         self.responses[status] += 1
         index = request.index
@@ -184,7 +184,7 @@ class Registrar:
             tag = (
                 ""
                 if status == 100 or _TAG.search(to.rpartition(">")[2])
-                else f";tag={self.tag_seal}{self._dice(64):016x}"
+                else f";tag={to_tag or f'{self.tag_seal}{self._dice(64):016x}'}"
             )
             text += f"To: {to}{tag}\r\n"
         if (value := index.get("call-id")) is not None:

@@ -73,7 +73,8 @@ class Phone:
     def register(self, *, params: str = "") -> None:
         office, uri = self.office, f"sip:{PBX}"
         registrar = Registrar.answer
-        for _ in range(2):
+        status = 401
+        while status == 401:
             self.cseq += 1
             headers: list[Header] = [
                 ("Via", f"SIP/2.0/TLS 127.0.0.1:{self.source[1]};branch=z9hG4bKr{self.cseq}"),
@@ -88,9 +89,10 @@ class Phone:
             request = Request("REGISTER", uri, headers)
             response = parse_message(registrar(office.registrar, request, office.now, source=self.source, flow=self))
             assert isinstance(response, Response)
-            if response.status == 401:
+            status = response.status
+            if status == 401:
                 self.digest.answer(Challenge.parse(response.required("www-authenticate")))
-        assert response.status == 200
+        assert status == 200
 
     def request(
         self,

@@ -598,7 +598,7 @@ def test_nothing_is_kept_of_what_is_over() -> None:
     assert exchange._on_line == {}
     caller.hang_up_flow()
     callee.hang_up_flow()
-    assert exchange._numbers == exchange._lines == {}
+    assert len(exchange.directory) == 0
 
 
 # Repeats and strays
