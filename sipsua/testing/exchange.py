@@ -135,7 +135,10 @@ class Exchange:
             given = Input.PROVISIONAL
         else:
             given = Input.SUCCESS if status < 300 else Input.FAILURE
+        # Whatever cannot be read is found before anything changes.
         to = response.to
+        if len(response.values("via")) < 2:
+            raise MalformedMessage("the response has no Via but ours")
         action = branch.step(given)
         if action is Action.PASS:
             if status < 200:
@@ -240,8 +243,7 @@ class Exchange:
             return 501, ""
         if not request.uri.is_sip:
             return 416, ""
-        forwards = request.first("max-forwards")
-        if forwards is not None and int(forwards) == 0:
+        if proxy.hops_left(request) == 0:
             return 483, ""
         ours = line.address
         for via in request.vias[1:]:
@@ -269,15 +271,15 @@ class Exchange:
         """Send a request to all its targets at the same time (section 16.6)."""
         line, now, method = key.line, self.now, request.method
         user = request.uri.decoded_user or ""
+        begins = request.to.tag is None
         fork = Fork(key, request, routes, user)
+        if fork.is_invite and begins:
+            self._calls_of[fork] = self.calls.begin(request, line, user)
         self._forks[key] = fork
         self._attend(line, fork)
-        begins = request.to.tag is None
         if fork.is_invite:
             fork.last_sent = self.registrar.respond(request, 100, source=line.source)
             self._send(line, fork.last_sent)
-            if begins:
-                self._calls_of[fork] = self.calls.begin(request, line, user)
         fields = proxy.fields_of(request, line.source, routes, self._realm)
         for target, other in targets:
             branch = Branch(fork, f"{MAGIC_COOKIE}{self._dice(64):016x}.{seal}", target, other)
@@ -299,7 +301,7 @@ class Exchange:
                 self._forget(fork)  # Timer I is zero on a reliable transport (section 17.2.1)
             return b""
         tag = request.to.tag
-        if tag is None or tag.startswith(self.registrar.tag_seal) or request.first("max-forwards") == "0":
+        if tag is None or tag.startswith(self.registrar.tag_seal) or proxy.hops_left(request) == 0:
             return b""
         targets = self.directory.targets(line, request, self.now)
         if isinstance(targets, int):

@@ -12,8 +12,7 @@ from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
-from sipsua.errors import MalformedMessage
-from sipsua.sip.headers import split_list
+from sipsua.sip.headers import bounded, split_list
 from sipsua.sip.message import MAGIC_COOKIE, Header, Request, Response
 from sipsua.testing.registrar import stamp
 
@@ -260,11 +259,16 @@ def request_for(request: Request, target: str, via: str, record_route: str, fiel
     return f"{text}{fields}\r\n".encode("utf-8", "surrogateescape") + request.body
 
 
+def hops_left(request: Request) -> int:
+    """The value of Max-Forwards; where there is none, one that becomes 70 (RFC 3261 section 16.6, item 3)."""
+    value = request.first("max-forwards")
+    return 71 if value is None else bounded(value, 255, "Max-Forwards")
+
+
 def fields_of(request: Request, source: tuple[str, int], routes: list[str], realm: str) -> str:
     """The header fields that all targets get: Via stamped, Max-Forwards one less, the Routes that are left, no credentials for us."""
     text = "".join(f"Route: {route}\r\n" for route in routes)
-    forwards = request.first("max-forwards")
-    text += f"Max-Forwards: {int(forwards) - 1 if forwards is not None else 70}\r\n"
+    text += f"Max-Forwards: {hops_left(request) - 1}\r\n"
     stamped = False
     for name, value in request.headers:
         key = name.lower()
@@ -278,26 +282,16 @@ def fields_of(request: Request, source: tuple[str, int], routes: list[str], real
 
 
 def response_for(response: Response, status: int, reason: str, extra: Iterable[Header] = ()) -> bytes:
-    """The response as it goes on to the caller: without our Via (RFC 3261 section 16.7, item 3).
-
-    Raises MalformedMessage where no other Via is left: then it was not meant to go on.
-    """
+    """The response as it goes on to the caller: without our Via (RFC 3261 section 16.7, item 3). It must have another."""
     text = f"SIP/2.0 {status} {reason}\r\n"
     ours = True
-    vias = 0
     for name, value in response.headers:
-        if name.lower() in ("via", "v"):
-            if ours:
-                ours = False
-                if "," not in value:
-                    continue
-                value = ", ".join(split_list(value)[1:])
-                if not value:
-                    continue
-            vias += 1
+        if ours and name.lower() in ("via", "v"):
+            ours = False
+            if "," not in value:
+                continue
+            value = ", ".join(split_list(value)[1:])
         text += f"{name}: {value}\r\n"
-    if not vias:
-        raise MalformedMessage("the response has no Via but ours")
     for name, value in extra:
         text += f"{name}: {value}\r\n"
     return f"{text}\r\n".encode("utf-8", "surrogateescape") + response.body

@@ -20,6 +20,7 @@ class Office:
 
     def __init__(self, *, authenticate_calls: bool = False, **options: Any) -> None:
         self.now = 0.0
+        self.ports = itertools.count(40000)
         dice = random.Random(5061).getrandbits
         self.registrar = Registrar(users_in("1000-1009", "secret"), dice)
         self.exchange = Exchange(self.registrar, dice, authenticate_calls=authenticate_calls, **options)
@@ -42,13 +43,11 @@ class Office:
 class Phone:
     """A phone on a flow of its own; what comes to it is in `received` until it is taken."""
 
-    ports = itertools.count(40000)
-
     def __init__(self, office: Office, user: str) -> None:
         self.office = office
         self.user = user
         self.address = PBX
-        self.source = ("127.0.0.1", next(self.ports))
+        self.source = ("127.0.0.1", next(office.ports))
         self.is_closing = False
         self.received: list[Request | Response] = []
         self.contact = f"sip:{user}@127.0.0.1:{self.source[1]};transport=tls"
