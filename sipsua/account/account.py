@@ -37,7 +37,8 @@ from sipsua.events import (
     RequestAnswered,
 )
 from sipsua.sip.message import Request, Response
-from sipsua.sip.transactions import T1, Transactions
+from sipsua.sip.timers import T1
+from sipsua.sip.transactions import Transactions
 from sipsua.trust.verdict import Verdict
 
 
@@ -80,12 +81,12 @@ class Account:
         # the flow
         self._flow_target: Target | None = None
         self._stream: Stream | None = None
-        self._transactions = Transactions()
         # what there is to do
         self.wants_flow = False
         """The door is to open a flow to `target`; it sets this back when it begins."""
         self._closing: FlowLost | None = None
         self._out: list[bytes] = []
+        self._transactions = Transactions(self._out.append)
         self._reception = Reception(self._out.append, self._transactions)
         self._events: list[Event] = []
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from sipsua.account import uas
 from sipsua.errors import MalformedMessage
 from sipsua.sip.message import Request, Response
-from sipsua.sip.transactions import ServerTransaction, Transactions
+from sipsua.sip.transactions import Transactions
 
 
 class Reception:
@@ -25,7 +25,7 @@ class Reception:
     ) -> None:
         self.send = send
         """Takes bytes that go back on the flow."""
-        self.transactions = transactions if transactions is not None else Transactions()
+        self.transactions = transactions if transactions is not None else Transactions(send)
         self.source = source
         """Address and port of who opened the flow to us; None where we opened it."""
 
@@ -34,14 +34,17 @@ class Reception:
 
         The status of the answer; None where there was nothing new to say: to an ACK, or to a request that was seen before.
         """
-        if request.method == "ACK":
-            return None
         try:
+            if request.method == "ACK":
+                self.transactions.match_ack(request, now)
+                return None
             matched = self.transactions.match_request(request, now)
         except MalformedMessage as error:
+            if request.method == "ACK":
+                return None
             # Without a readable Via there is no transaction; the flow itself is the way back.
             return self.reject(request, error, to_tag)
-        if not isinstance(matched, ServerTransaction):
+        if matched is None or isinstance(matched, bytes):
             if matched:
                 self.send(matched)
             return None

@@ -351,10 +351,19 @@ def parse_message(data: bytes) -> Request | Response:
     return message
 
 
-def respond(request: Request, status: int, reason: str, extra: Iterable[Header] = (), *, to_tag: str = "") -> Response:
+def respond(
+    request: Request,
+    status: int,
+    reason: str,
+    extra: Iterable[Header] = (),
+    *,
+    to_tag: str = "",
+    body: bytes = b"",
+) -> Response:
     """A response to a request as RFC 3261 section 8.2.6.2 builds it: Via, From, To, Call-ID, CSeq copied, To tag added where missing.
 
-    `extra` follows the copied fields; Content-Length 0 comes last. Fields that the request lacks are left out.
+    `extra` follows the copied fields, with Content-Type where there is a `body`; Content-Length comes last. Fields that the request lacks
+    are left out.
     """
     headers: list[Header] = [("Via", value) for value in request.index.get("via", ())]
     for name, key in (("From", "from"), ("To", "to"), ("Call-ID", "call-id"), ("CSeq", "cseq")):
@@ -365,8 +374,8 @@ def respond(request: Request, status: int, reason: str, extra: Iterable[Header] 
             value = f"{value};tag={to_tag}"
         headers.append((name, value))
     headers += extra
-    headers.append(("Content-Length", "0"))
-    return Response(status, reason, headers)
+    headers.append(("Content-Length", str(len(body))))
+    return Response(status, reason, headers, body)
 
 
 def _has_tag(to: str) -> bool:

@@ -1,31 +1,27 @@
-"""The non-INVITE transactions of RFC 3261 section 17 as tables, and the matching of messages to them.
+"""The non-INVITE transactions of RFC 3261 section 17 as tables, and the matching of messages to them and to those of INVITEs.
 
 Each machine is a table: what happens (an input) in which state gives the next state and what the transaction user is told. A pair that
-is not in the table is ignored where the RFC says so and a `Defect` where it cannot come about. Timers bear the RFC's letters: T1 = 0.5 s;
-F = 64*T1 gives a client up; E retransmits, K and J absorb repeats, and all three are only for unreliable transports. sipsua sends over
-TLS, so a transaction ends with its final response; but the tables are whole, and `reliable` chooses.
+is not in the table is ignored where the RFC says so and a `Defect` where it cannot come about. Timers bear the RFC's letters: F gives a
+client up after 64*T1; E retransmits, K and J absorb repeats, and all three are only for unreliable transports. sipsua sends over TLS, so
+a transaction ends with its final response; but the tables are whole, and `reliable` chooses.
 
-`Transactions` is the index of one account: responses find their client transaction by branch and CSeq method (section 17.1.3), requests
-their server transaction by branch, sent-by and method (section 17.2.3). A phone's responses come by thousands, so of what comes back of
-our own Via and CSeq no more than these is read, where both look as we wrote them.
+INVITE's own tables are in `sip.invite`. `Transactions` is the index of one account: responses find their client transaction by branch
+and CSeq method (section 17.1.3), requests their server transaction by branch, sent-by and method (section 17.2.3). A phone's responses
+come by thousands, so of what comes back of our own Via and CSeq no more than these is read, where both look as we wrote them.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import ClassVar, NamedTuple
 
 from sipsua.errors import Defect, MalformedMessage
+from sipsua.sip import invite
+from sipsua.sip.invite import InviteClient, InviteServer
 from sipsua.sip.message import MAGIC_COOKIE, Request, Response
-
-T1 = 0.5
-"""Round-trip estimate in seconds (RFC 3261 section 17.1.1.1)."""
-T2 = 4.0
-"""Longest interval between retransmissions of a non-INVITE request, in seconds."""
-T4 = 5.0
-"""How long a message stays in the network, in seconds."""
+from sipsua.sip.timers import T1, T2, T4
 
 
 class State(StrEnum):
@@ -145,15 +141,25 @@ class _Transaction:
 class ClientTransaction(_Transaction):
     """One request of ours and the answers to it (RFC 3261 section 17.1.2)."""
 
-    __slots__ = ("_give_up_at", "_interval", "_reliable", "branch", "method")
+    __slots__ = ("_give_up_at", "_interval", "_reliable", "branch", "method", "owner")
 
     _table = CLIENT
 
     def __init__(
-        self, branch: str, method: str, sent: bytes, now: float, *, reliable: bool = True, t1: float = T1
+        self,
+        branch: str,
+        method: str,
+        sent: bytes,
+        now: float,
+        *,
+        owner: object = None,
+        reliable: bool = True,
+        t1: float = T1,
     ) -> None:
         self.branch = branch
         self.method = method
+        self.owner = owner
+        """Who is told what comes of it."""
         self.last_sent = sent
         self.state = State.TRYING
         self._give_up_at = now + 64 * t1
@@ -230,37 +236,56 @@ _OWN_VIA = re.compile(r'SIP/2\.0/TLS [^\s",;]++;branch=([^\s",;]++)[^",]*+').ful
 
 
 class Transactions:
-    """All transactions of one account."""
+    """All transactions of one flow's user: an account, or the phone's side of a caller's connection."""
 
-    __slots__ = ("_answered", "_clients", "_servers")
+    __slots__ = ("_answered", "_clients", "_invites", "_send", "_servers")
 
     MAX_ANSWERED = 8
     """How many answers are kept for peers that repeat a request on a reliable transport. RFC 3261 lets the transaction end at once
     there, but session border controllers are seen to retransmit over TLS, and a repeat must not be processed twice."""
 
-    def __init__(self) -> None:
-        self._clients: dict[str, ClientTransaction] = {}
+    def __init__(self, send: Callable[[bytes], None] | None = None) -> None:
+        """`send` takes what a transaction sends by itself: the ACK to a final response that is no success."""
+        self._send = send
+        self._clients: dict[str, ClientTransaction | InviteClient] = {}
         self._servers: dict[Key, ServerTransaction] = {}
+        self._invites: dict[Key, InviteServer] = {}
         self._answered: dict[Key, bytes] = {}
 
     @property
     def deadline(self) -> float | None:
-        """When the next timer of any transaction fires, or None. Over TLS those of the server have none."""
+        """When the next timer of any transaction fires, or None. Over TLS those of the server have none but for INVITE."""
         earliest = None
         for transaction in self._clients.values():
             deadline = transaction.deadline
             if earliest is None or (deadline is not None and deadline < earliest):
                 earliest = deadline
+        for server in self._invites.values():
+            deadline = server.deadline
+            if earliest is None or (deadline is not None and deadline < earliest):
+                earliest = deadline
         return earliest
 
-    def open_client(self, branch: str, method: str, sent: bytes, now: float) -> ClientTransaction:
-        """Begin the transaction of a request that is being sent over TLS."""
-        transaction = ClientTransaction(branch, method, sent, now)
-        self._clients[branch] = transaction
+    def open_client(
+        self, branch: str, method: str, sent: bytes, now: float, owner: object = None
+    ) -> ClientTransaction | InviteClient:
+        """Begin the transaction of a request that is being sent over TLS; `owner` is told what comes of it.
+
+        A CANCEL has the branch of the INVITE that it cancels (section 9.1), and a transaction of its own.
+        """
+        transaction: ClientTransaction | InviteClient
+        if method == "INVITE":
+            transaction = InviteClient(branch, sent, now, owner=owner)
+        else:
+            transaction = ClientTransaction(branch, method, sent, now, owner=owner)
+        self._clients[branch if method != "CANCEL" else f"{branch} CANCEL"] = transaction
         return transaction
 
-    def match_response(self, response: Response, now: float) -> ClientTransaction | None:
+    def match_response(self, response: Response, now: float) -> ClientTransaction | InviteClient | None:
         """The client transaction that the response belongs to and that wants it handed up, else None.
+
+        Of an INVITE each 1xx is handed up, the first failure, whose ACK is sent here, and each 2xx: another one may be another fork's, and
+        the same again asks for our ACK again.
 
         Raises `MalformedMessage` for one that was not meant for us (section 8.1.3.3), or whose branch or CSeq cannot be read.
         """
@@ -273,32 +298,39 @@ class Transactions:
         own = _OWN_VIA(vias[0]) if len(vias) == 1 else None
         if own is None and len(response.values("via")) > 1:
             raise MalformedMessage("it has more than one Via: it was not meant for us")
-        transaction = self._clients.get(own[1] if own is not None else response.via.branch)
+        branch = own[1] if own is not None else response.via.branch
+        transaction = self._clients.get(branch)
         number, _, method = index.get("cseq", ("",))[0].partition(" ")
+        if method == "CANCEL":
+            branch = f"{branch} CANCEL"
+            transaction = self._clients.get(branch)
         if transaction is None or method != transaction.method or not number.isdigit():
             method = response.cseq.method
             if transaction is None or method != transaction.method:
                 return None
+        if isinstance(transaction, InviteClient):
+            return self._match_invite(transaction, response, now)
         outcome = transaction.receive(response.status, now)
         if transaction.deadline is None:
-            del self._clients[transaction.branch]
+            del self._clients[branch]
         return transaction if outcome is Outcome.DELIVER else None
 
-    def match_request(self, request: Request, now: float) -> ServerTransaction | bytes | None:
+    def _match_invite(self, transaction: InviteClient, response: Response, now: float) -> InviteClient | None:
+        outcome = transaction.receive(response, now)
+        if outcome in (invite.Outcome.DELIVER_ACK, invite.Outcome.ACK) and self._send is not None:
+            self._send(transaction.ack)
+        return transaction if outcome in (invite.Outcome.DELIVER, invite.Outcome.DELIVER_ACK) else None
+
+    def match_request(self, request: Request, now: float) -> ServerTransaction | InviteServer | bytes | None:
         """A new server transaction for a request; or, for one that was seen before, the bytes to send again (None: none yet).
 
         Raises `MalformedMessage` where the Via cannot be read, and for another version, whose Via is not ours to read.
         """
         if request.version != "SIP/2.0":
             raise MalformedMessage(f"{request.version} is not SIP/2.0", status=505)
-        via = request.via
-        branch = via.branch
-        if not branch.startswith(MAGIC_COOKIE) or branch == MAGIC_COOKIE:
-            # An RFC 2543 peer: what its rules match by, in one text (section 17.2.3).
-            branch = (
-                f"{branch} {request.call_id} {request.required('cseq')} {request.required('from')} {request.uri_text}"
-            )
-        key = Key(branch, f"{via.host}:{via.port or 5061}".lower(), request.method)
+        key = self._key(request, request.method)
+        if request.method == "INVITE":
+            return self._match_offer(key)
         answered = self._answered.get(key)
         if answered is not None:
             return answered
@@ -309,9 +341,41 @@ class Transactions:
         self._servers[key] = transaction
         return transaction
 
-    def respond(self, transaction: ServerTransaction, response: Response, now: float) -> bytes:
+    def match_ack(self, request: Request, now: float) -> bool:
+        """Whether an ACK is one to a final response of ours that was no success: then it is dealt with. One to a 2xx is its dialog's.
+
+        Raises `MalformedMessage` where the Via cannot be read.
+        """
+        transaction = self._invites.get(self._key(request, "INVITE"))
+        return transaction is not None and transaction.receive_ack(now)
+
+    def find_invite(self, cancel: Request) -> InviteServer | None:
+        """The INVITE that a CANCEL is about and that is still known here (section 9.2)."""
+        return self._invites.get(self._key(cancel, "INVITE"))
+
+    def _match_offer(self, key: Key) -> InviteServer | bytes | None:
+        known = self._invites.get(key)
+        if known is not None:
+            return known.last_sent if known.receive() is invite.Outcome.RETRANSMIT else None
+        transaction = InviteServer(key)
+        self._invites[key] = transaction
+        return transaction
+
+    @staticmethod
+    def _key(request: Request, method: str) -> Key:
+        via = request.via
+        branch = via.branch
+        if not branch.startswith(MAGIC_COOKIE) or branch == MAGIC_COOKIE:
+            # An RFC 2543 peer: what its rules match by, in one text (section 17.2.3).
+            number = request.cseq.number
+            branch = f"{branch} {request.call_id} {number} {request.required('from')} {request.uri_text}"
+        return Key(branch, f"{via.host}:{via.port or 5061}".lower(), method)
+
+    def respond(self, transaction: ServerTransaction | InviteServer, response: Response, now: float) -> bytes:
         """Answer a request: the bytes to send (empty where it was answered before)."""
         data = bytes(response)
+        if isinstance(transaction, InviteServer):
+            return data if transaction.respond(response.status, data, now) is invite.Outcome.SEND else b""
         if transaction.respond(response.status, data, now) is not Outcome.SEND:
             return b""
         if response.status >= 200:
@@ -321,21 +385,36 @@ class Transactions:
                 del self._answered[next(iter(self._answered))]
         return data
 
-    def handle_timer(self, now: float) -> list[ClientTransaction]:
-        """Fire what is due; the client transactions that no answer came to (Timer F)."""
+    def handle_timer(self, now: float) -> list[ClientTransaction | InviteClient]:
+        """Fire what is due; the client transactions that no answer came to (Timers B and F)."""
         timed_out = []
-        for transaction in list(self._clients.values()):
+        for branch, transaction in list(self._clients.items()):
             while (deadline := transaction.deadline) is not None and deadline <= now:
-                if transaction.handle_timer(now) is Outcome.TIMEOUT:
+                if transaction.handle_timer(now) in _TIMEOUTS:
                     timed_out.append(transaction)
-            if transaction.state is State.TERMINATED:
-                del self._clients[transaction.branch]
+            if transaction.state in _TERMINATED:
+                del self._clients[branch]
+        for key, server in list(self._invites.items()):
+            while (deadline := server.deadline) is not None and deadline <= now:
+                server.handle_timer(now)
+            if server.state is invite.State.TERMINATED:
+                del self._invites[key]
         return timed_out
 
-    def lose_transport(self) -> None:
-        """The flow is gone and every transaction with it."""
-        for transaction in (*self._clients.values(), *self._servers.values()):
-            transaction.lose_transport()
+    def lose_transport(self) -> list[ClientTransaction | InviteClient]:
+        """The flow is gone and every transaction with it; those of the client that had no final answer yet."""
+        failed = [client for client in self._clients.values() if client.lose_transport() in _FAILED]
         self._clients.clear()
+        for server in self._servers.values():
+            server.lose_transport()
+        for offered in self._invites.values():
+            offered.lose_transport()
         self._servers.clear()
+        self._invites.clear()
         self._answered.clear()
+        return failed
+
+
+_TIMEOUTS = frozenset({Outcome.TIMEOUT, invite.Outcome.TIMEOUT})
+_FAILED = frozenset({Outcome.FAILED, invite.Outcome.FAILED})
+_TERMINATED = frozenset({State.TERMINATED, invite.State.TERMINATED})

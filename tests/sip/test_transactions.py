@@ -8,12 +8,10 @@ import pytest
 
 from sipsua.errors import Defect, MalformedMessage
 from sipsua.sip.message import Request, Response, respond
+from sipsua.sip.timers import T1, T2, T4
 from sipsua.sip.transactions import (
     CLIENT,
     SERVER,
-    T1,
-    T2,
-    T4,
     ClientTransaction,
     Input,
     Key,
