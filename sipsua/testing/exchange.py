@@ -23,7 +23,7 @@ from sipsua.account.uas import KNOWN_METHODS
 from sipsua.errors import MalformedMessage
 from sipsua.sip.digest import Challenge
 from sipsua.sip.message import MAGIC_COOKIE, Request, Response
-from sipsua.sip.transactions import T1, T4
+from sipsua.sip.timers import T1, T4
 from sipsua.testing import proxy
 from sipsua.testing.agenda import Agenda
 from sipsua.testing.calls import Call, Calls

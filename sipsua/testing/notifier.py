@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeVar
 from sipsua.account.persona import Dice
 from sipsua.sip.headers import parse_seconds
 from sipsua.sip.message import MAGIC_COOKIE, Header, Request, Response
-from sipsua.sip.transactions import T1
+from sipsua.sip.timers import T1
 from sipsua.testing.agenda import Agenda
 from sipsua.testing.calls import Call, Calls
 from sipsua.testing.lamps import DIALOG_INFO, MESSAGE_SUMMARY, dialog_info, message_summary

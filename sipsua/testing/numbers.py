@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from sipsua.account.persona import Dice
 from sipsua.errors import BadConfiguration, MalformedMessage
 from sipsua.sip.message import MAGIC_COOKIE, Header, Request, parse_message, respond
-from sipsua.sip.transactions import T1
+from sipsua.sip.timers import T1
 from sipsua.testing.registrar import REASONS
 
 if TYPE_CHECKING:
