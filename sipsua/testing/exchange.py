@@ -203,6 +203,10 @@ class Exchange:
         self.notifier.unsolicited(user, binding.contact, line_of(binding))
         self._flush()
 
+    def reached_at(self, request: Request) -> str:
+        """Host and port of ours where the sender of a request that went to a number has reached us."""
+        return self._branches[request.via.branch].fork.line.address
+
     # A request's way
 
     def _route(self, line: Line, request: Request) -> bytes:

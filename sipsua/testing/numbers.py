@@ -150,10 +150,12 @@ CALL: Mapping[tuple[State, Input], tuple[State, Action]] = {
 class NumberCall:
     """One call to a number."""
 
-    __slots__ = ("cseq", "deadline", "invite", "number", "offered", "renewal", "state", "tag", "user")
+    __slots__ = ("address", "cseq", "deadline", "invite", "number", "offered", "renewal", "state", "tag", "user")
 
-    def __init__(self, user: str, number: Number, invite: Request, tag: str) -> None:
+    def __init__(self, user: str, number: Number, invite: Request, tag: str, address: str) -> None:
         self.user = user
+        self.address = address
+        """Host and port of the PBX as the caller has reached them."""
         self.number = number
         self.invite = invite
         """The request that made it."""
@@ -185,7 +187,7 @@ class Attendant:
         self.desk: Desk = NoMedia()
         """Who speaks for them."""
         self.address = "localhost:5061"
-        """Host and port of the PBX, for Via and Contact."""
+        """Host and port of the PBX, for Via."""
         self.source = ("127.0.0.1", 0)
         self.is_closing = False
         self._exchange = exchange
@@ -254,7 +256,7 @@ class Attendant:
         if invite.body and (invite.first("content-type") or "").partition(";")[0].strip().lower() != "application/sdp":
             self._say(invite, 415, [("Accept", "application/sdp")])
             return
-        call = NumberCall(user, number, invite, f"{self._dice(64):016x}")
+        call = NumberCall(user, number, invite, f"{self._dice(64):016x}", self._exchange.reached_at(invite))
         self._calls[call.tag] = self._ringing[invite.via.branch] = call
         if number.rings == 0:
             self._act(call, call.step(Input.DUE))
@@ -272,7 +274,7 @@ class Attendant:
                 return
             self._end(call)
             status = call.number.status
-            target = call.number.contact or f"sip:{ECHO}@{self.address};transport=tls"
+            target = call.number.contact or f"sip:{ECHO}@{call.address};transport=tls"
             self._say(invite, status, [("Contact", f"<{target}>")] if status < 400 else (), tag=call.tag)
         elif action is Action.TALK:
             call.deadline = None
@@ -358,7 +360,7 @@ class Attendant:
     def _dialog_fields(self, call: NumberCall, request: Request) -> list[Header]:
         """What makes a dialog, or refreshes its target (RFC 3261 section 12.1.1)."""
         routes: list[Header] = [("Record-Route", route) for route in request.index.get("record-route", ())]
-        return [*routes, ("Contact", f"<sip:{call.user}@{self.address};transport=tls>"), ("Allow", _ALLOW)]
+        return [*routes, ("Contact", f"<sip:{call.user}@{call.address};transport=tls>"), ("Allow", _ALLOW)]
 
     def _say_media(self, call: NumberCall, request: Request, reply: bytes | int) -> None:
         if isinstance(reply, int):

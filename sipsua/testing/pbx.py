@@ -24,6 +24,7 @@ from sipsua.errors import BadConfiguration, FlowLost, MalformedMessage, Misuse, 
 from sipsua.net.tls import TlsPipe, server_context
 from sipsua.sip.message import MAGIC_COOKIE, Header, Request, Response
 from sipsua.sip.uri import Uri
+from sipsua.testing.echo import EchoDesk
 from sipsua.testing.exchange import RING_LIMIT, Exchange
 from sipsua.testing.misbehaviour import Script, Step, Then
 from sipsua.testing.notifier import Mailbox
@@ -165,7 +166,9 @@ class PocketPbx:
         self.port = self._server.sockets[0].getsockname()[1]
         if self.host not in ("", "0.0.0.0", "::"):
             self.address = f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-        self.exchange.attendant.address = self.address or f"localhost:{self.port}"
+        attendant = self.exchange.attendant
+        attendant.address = self.address or f"localhost:{self.port}"
+        attendant.desk = EchoDesk(self.loop, "" if not self.address else self._server.sockets[0].getsockname()[0])
 
     async def close(self) -> None:
         """Stop listening, and end all flows: orderly where the clients let it."""

@@ -31,7 +31,7 @@ class Phone(Client):
 
     def ask(
         self, method: str, uri: str, call_id: str, *, to: str = "", routes: Sequence[str] = (), cseq: int = 0,
-        branch: str = "", headers: Sequence[Header] = (), from_: str = "",
+        branch: str = "", headers: Sequence[Header] = (), from_: str = "", body: bytes = b"",
     ) -> Request:  # fmt: skip
         self.number += 1
         port = self.local[1]
@@ -48,8 +48,9 @@ class Phone(Client):
                 ("CSeq", f"{cseq or self.number} {method}"),
                 ("Contact", f"<sips:{self.user}@127.0.0.1:{port}>"),
                 *headers,
-                ("Content-Length", "0"),
+                ("Content-Length", str(len(body))),
             ],
+            body,
         )
         self.writer.write(bytes(request))
         return request
