@@ -5,31 +5,31 @@
         response = await pbx.request("1000", "OPTIONS")  # calls a phone back on its own flow
 
 Tests ask it what it has seen and script what it shall do wrong; benches load it with thousands of phones, so there is no task and no
-timer for each message, and what it decides is the pure `Registrar`'s. One bad client costs the others nothing: each flow has a time
-limit on its handshake and on half a message, and one that does not read what it is sent is cut off.
+timer for each message, and what it decides is the pure `Registrar`'s and `Exchange`'s.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import socket
-import struct
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from random import SystemRandom
 from types import TracebackType
 from typing import Any, Self, Unpack, cast
 
-from cryptography import x509
 from OpenSSL import SSL
 
 from sipsua.errors import BadConfiguration, FlowLost, MalformedMessage, Misuse, NoAnswer, SipsuaError
 from sipsua.net.tls import TlsPipe, server_context
-from sipsua.sip.framing import Framer, KeepAlive
 from sipsua.sip.message import MAGIC_COOKIE, Header, Request, Response
 from sipsua.sip.uri import Uri
+from sipsua.testing.echo import EchoDesk
+from sipsua.testing.exchange import RING_LIMIT, Exchange
 from sipsua.testing.misbehaviour import Script, Step, Then
+from sipsua.testing.notifier import Mailbox
+from sipsua.testing.numbers import NUMBERS, Number
+from sipsua.testing.pbx_flow import PbxFlow as PbxFlow
 from sipsua.testing.pki import CertificateAuthority, Issued, IssuedFiles
 from sipsua.testing.registrar import Binding, Registrar, Settings, Users
 from sipsua.trust.identity import Identity
@@ -38,186 +38,8 @@ from sipsua.trust.store import TrustList, read_file
 
 BACKLOG = 4096
 """Connections that may wait to be accepted: Linux' own limit by default (net.core.somaxconn)."""
-MAX_UNREAD = 256 * 1024
-"""Octets that wait for a client to read them; with more it is cut off. A thousand answers are less."""
 CLOSE_LIMIT = 1.0
 """Seconds for what is still to be sent when the PBX stops."""
-
-
-class PbxFlow(asyncio.BufferedProtocol):
-    """One client's connection, from TCP to the end."""
-
-    __slots__ = ("_framer", "_limit", "_pbx", "_pipe", "_transport", "pending", "source")
-
-    def __init__(self, pbx: PocketPbx, pipe: TlsPipe) -> None:
-        self._pbx = pbx
-        self._pipe = pipe
-        self._framer = Framer(pings=True)
-        self._transport: asyncio.Transport | None = None
-        self._limit: asyncio.TimerHandle | None = None
-        self.source = ("", 0)
-        """The client's address and port."""
-        self.pending: dict[tuple[str, str], asyncio.Future[Response]] = {}
-        """Requests of ours that wait for an answer, by branch and method."""
-
-    def __repr__(self) -> str:
-        return f"<PbxFlow from {self.source[0]} port {self.source[1]}>"
-
-    @property
-    def established(self) -> bool:
-        """Whether the handshake is done."""
-        return self._pipe.established
-
-    @property
-    def is_closing(self) -> bool:
-        """Whether the connection is gone, or going."""
-        return self._transport is None or self._transport.is_closing()
-
-    @property
-    def protocol(self) -> str | None:
-        """`TLSv1.2` or `TLSv1.3`."""
-        return self._pipe.protocol
-
-    @property
-    def cipher(self) -> str | None:
-        """OpenSSL's name of the cipher suite."""
-        return self._pipe.cipher
-
-    @property
-    def client_certificate(self) -> x509.Certificate | None:
-        """What the client showed."""
-        return self._pipe.client_certificate
-
-    def send(self, data: bytes) -> None:
-        """Encrypt and send; on a flow that is closing nothing happens."""
-        if not self.is_closing:
-            self._pipe.send(data)
-            self._flush()
-
-    def end(self, how: Then = Then.CLOSE) -> None:
-        """Close the flow, one way or another."""
-        transport = self._transport
-        if transport is None or how is Then.GO_ON:
-            return
-        if how is Then.RESET:
-            # Discarding what is unsent makes the kernel say RST instead of FIN.
-            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            transport.abort()
-            return
-        if how is Then.CLOSE:
-            self._pipe.close()
-            self._flush()
-        transport.close()
-
-    def abort(self) -> None:
-        """Let the socket go, whatever is still unsent."""
-        if self._transport is not None:
-            self._transport.abort()
-
-    # asyncio.BufferedProtocol: a plain Protocol's socket.recv asks for 256 KiB of fresh memory each time, which costs more
-    # than all else about a small message. One buffer serves all flows, since it is emptied before the loop reads again.
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-        self._transport.set_write_buffer_limits(high=MAX_UNREAD)
-        self.source = transport.get_extra_info("peername")[:2]
-        self._pbx.flows.add(self)
-        if not self._pbx.is_listening:
-            self._transport.abort()  # it was accepted in the very moment of the end
-            return
-        self._limit = self._pbx.loop.call_later(self._pbx.handshake_limit, self._late)
-
-    def get_buffer(self, sizehint: int) -> memoryview:
-        return self._pbx.buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
-        pipe = self._pipe
-        was_established = pipe.established
-        try:
-            plaintext = pipe.receive(bytes(self._pbx.buffer[:nbytes]))
-        except SipsuaError as error:
-            self._pbx.failures.append(error.what)
-            self._flush()
-            self.end(Then.BREAK)
-            return
-        if pipe.established and not was_established:
-            self._in_time()
-        if plaintext:
-            self._receive(plaintext)
-        if pipe.closed_by_peer:
-            self.end()
-        else:
-            self._flush()
-        self._pbx.note_change()
-
-    def pause_writing(self) -> None:
-        self._pbx.failures.append(f"{self!r} does not read what it is sent")
-        self.abort()
-
-    def eof_received(self) -> None:
-        error = self._pipe.end()
-        if error is not None:
-            self._pbx.failures.append(error.what)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._transport = None
-        self._in_time()
-        for future in self.pending.values():
-            if not future.done():
-                future.set_exception(FlowLost(f"the phone at {self.source[0]} port {self.source[1]} closed its flow"))
-        self._pbx.forget(self)
-
-    def _receive(self, plaintext: bytes) -> None:
-        framer, pbx, pipe = self._framer, self._pbx, self._pipe
-        framer.receive(plaintext)
-        try:
-            while (frame := framer.next_frame()) is not None:
-                if self._limit is not None:
-                    self._in_time()
-                if isinstance(frame, Request):
-                    if answer := pbx.answer(self, frame):
-                        pipe.send(answer)
-                elif isinstance(frame, Response):
-                    self._take_response(frame)
-                elif frame is KeepAlive.PING:
-                    pbx.pings += 1
-                    if pbx.pongs:
-                        pipe.send(KeepAlive.PONG.value)
-                if self.is_closing:
-                    return
-            if framer.incomplete and self._limit is None:
-                self._limit = pbx.loop.call_later(pbx.message_limit, self._late)
-        except MalformedMessage as error:
-            pbx.failures.append(error.what)
-            if isinstance(framer.broken, Request):
-                pipe.send(pbx.registrar.reject(framer.broken, error, source=self.source))
-            self.end()
-
-    def _take_response(self, response: Response) -> None:
-        try:
-            future = self.pending.get((response.check().via.branch, response.cseq.method))
-        except MalformedMessage as error:
-            self._pbx.failures.append(error.what)
-            return
-        if future is not None and response.status >= 200 and not future.done():
-            future.set_result(response)
-
-    def _in_time(self) -> None:
-        """What was waited for has come."""
-        if self._limit is not None:
-            self._limit.cancel()
-            self._limit = None
-
-    def _late(self) -> None:
-        what = "the rest of its message" if self.established else "its TLS handshake"
-        self._pbx.failures.append(f"{self!r} took too long for {what}")
-        self.end()
-        self.abort()
-
-    def _flush(self) -> None:
-        data = self._pipe.outgoing()
-        if data and self._transport is not None and not self._transport.is_closing():
-            self._transport.write(data)
 
 
 class PocketPbx:
@@ -237,6 +59,11 @@ class PocketPbx:
         bindings_outlive_flow: bool = False,
         handshake_limit: float = 10.0,
         message_limit: float = 32.0,
+        authenticate_calls: bool = True,
+        record_route: bool = True,
+        ring_limit: float = RING_LIMIT,
+        numbers: Mapping[str, Number] = NUMBERS,
+        unsolicited_voicemail: bool = False,
         **settings: Unpack[Settings],
     ) -> None:
         """`users` gives the password for each user part (see `registrar.users_in` for ranges).
@@ -244,7 +71,9 @@ class PocketPbx:
         `certificate` is one of `pki`, the files of one, or PEM texts of certificate (with intermediates) and key; with None the
         PBX makes its own authority and a certificate for localhost, 127.0.0.1, ::1 and `host`. `port` 0 takes a free one. With
         `client_authority` (or a list, or the PEM, of several) clients must show a certificate. The limits are seconds for a handshake, and
-        for the rest of a message of which a part has come. `settings` are the registrar's.
+        for the rest of a message of which a part has come. Those from `authenticate_calls` to `numbers` are the exchange's (see there),
+        `settings` the registrar's. With `unsolicited_voicemail` phones that have not subscribed are told of their messages, too: when they
+        register, and at each change.
 
         Raises BadConfiguration or Misuse for what cannot be used.
         """
@@ -275,6 +104,17 @@ class PocketPbx:
         )
         self.registrar = Registrar(users, SystemRandom().getrandbits, **settings)
         """Who decides; `requests` and `responses` count what it saw."""
+        self.exchange = Exchange(
+            self.registrar,
+            SystemRandom().getrandbits,
+            authenticate_calls=authenticate_calls,
+            record_route=record_route,
+            ring_limit=ring_limit,
+            numbers=numbers,
+        )
+        """Who routes calls between the phones."""
+        self.address = ""
+        """Host and port as Via and Record-Route name them; empty where the PBX listens on all addresses."""
         self.host = host
         self.port = port
         """Where it listens; after `start` never 0."""
@@ -293,11 +133,13 @@ class PocketPbx:
         self.failures: deque[str] = deque(maxlen=100)
         """What went wrong on flows, newest last."""
         self._bindings_outlive_flow = bindings_outlive_flow
+        self._unsolicited_voicemail = unsolicited_voicemail
         self._scripts: dict[str | None, Iterator[Step] | Callable[[Request], Step | None]] = {}
         self._waiting: list[tuple[Callable[[], Any], asyncio.Future[None]]] = []
         self._asking: set[asyncio.Task[None]] = set()
         self._dice = SystemRandom().getrandbits
         self._server: asyncio.Server | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -322,6 +164,11 @@ class PocketPbx:
                 fix="choose an address of this machine and a free port, or port 0",
             ) from None
         self.port = self._server.sockets[0].getsockname()[1]
+        if self.host not in ("", "0.0.0.0", "::"):
+            self.address = f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        attendant = self.exchange.attendant
+        attendant.address = self.address or f"localhost:{self.port}"
+        attendant.desk = EchoDesk(self.loop, "" if not self.address else self._server.sockets[0].getsockname()[0])
 
     async def close(self) -> None:
         """Stop listening, and end all flows: orderly where the clients let it."""
@@ -329,6 +176,10 @@ class PocketPbx:
         if server is None:
             return
         server.close()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self.exchange.attendant.close()
         for task in self._asking:
             task.cancel()
         for flow in list(self.flows):
@@ -390,6 +241,22 @@ class PocketPbx:
             raise Misuse(f"nothing is bound to {user}", fix="wait until the phone has registered")
         return await self._ask(cast(PbxFlow, bindings[-1].flow), bindings[-1].contact, user, method, headers, within)
 
+    def set_voicemail(self, user: str, *, new: int = 0, old: int = 0) -> None:
+        """Put so many voice messages into the user's mailbox: the lamps of the phones that have subscribed show it (RFC 3842)."""
+        self.exchange.set_mailbox(user, Mailbox(new, old), self.loop.time())
+        if self._unsolicited_voicemail:
+            for binding in self.bindings.get(user, ()):
+                self.exchange.tell_mailbox(user, binding)
+        self._watch()
+
+    async def check_sync(self, user: str, *, reboot: bool | None = None) -> Response:
+        """Ask the user's newest phone to fetch its configuration anew (NOTIFY with the event check-sync), and wait for its answer.
+
+        With `reboot` True or False the phone is told to start anew for it, or not to; None leaves that to the phone. Raises as `request`.
+        """
+        event = "check-sync" if reboot is None else f"check-sync;reboot={'true' if reboot else 'false'}"
+        return await self.request(user, "NOTIFY", (("Event", event), ("Subscription-State", "terminated")))
+
     async def until(self, condition: Callable[[], Any], within: float = 10.0) -> None:
         """Wait until the condition holds: it is looked at whenever a client has sent something or gone.
 
@@ -410,18 +277,25 @@ class PocketPbx:
     # What flows ask
 
     def answer(self, flow: PbxFlow, request: Request) -> bytes:
-        """What to send back on the flow now."""
-        if self._scripts:
+        """What to send back on the flow now; nothing where the exchange sends the request on."""
+        if self._scripts and request.method != "ACK":
             step = self._step(request)
             if step is not None:
                 return self._misbehave(flow, request, step)
-        return self.registrar.answer(request, self.loop.time(), source=flow.source, flow=flow)
+        return self._take(flow, request)
+
+    def take_response(self, flow: PbxFlow, response: Response) -> None:
+        """A response that no request of the PBX itself waits for. Raises MalformedMessage."""
+        self.exchange.receive_response(flow, response, self.loop.time())
+        self._watch()
 
     def forget(self, flow: PbxFlow) -> None:
         """The flow is gone."""
         self.flows.discard(flow)
         if not self._bindings_outlive_flow:
             self.registrar.close_flow(flow)
+        self.exchange.close_flow(flow, self.loop.time())
+        self._watch()
         self.note_change()
 
     def note_change(self) -> None:
@@ -439,6 +313,40 @@ class PocketPbx:
     def _accept(self) -> PbxFlow:
         return PbxFlow(self, TlsPipe.server(self._context))
 
+    def _take(self, flow: PbxFlow, request: Request) -> bytes:
+        now = self.loop.time()
+        if request.method == "REGISTER":
+            answer = self.registrar.answer(request, now, source=flow.source, flow=flow)
+            if self._unsolicited_voicemail and answer.startswith(b"SIP/2.0 200 "):
+                self.loop.call_soon(self._light, flow, request.to.uri.decoded_user or "")
+            return answer
+        answer = self.exchange.receive_request(flow, request, now)
+        self._watch()
+        return answer
+
+    def _light(self, flow: PbxFlow, user: str) -> None:
+        """The lamp of a phone that has registered, after its 200."""
+        for binding in self.bindings.get(user, ()):
+            if binding.flow is flow:
+                self.exchange.tell_mailbox(user, binding)
+
+    def _watch(self) -> None:
+        """Have one timer for all that waits in the exchange. It may ring too early, never too late."""
+        deadline = self.exchange.agenda.deadline
+        if deadline is None or self._server is None:
+            return
+        if self._timer is not None:
+            if self._timer.when() <= deadline:
+                return
+            self._timer.cancel()
+        self._timer = self.loop.call_at(deadline, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        self.exchange.handle_timer(self.loop.time())
+        self._watch()
+        self.note_change()
+
     def _step(self, request: Request) -> Step | None:
         try:
             user = request.to.uri.decoded_user
@@ -450,7 +358,7 @@ class PocketPbx:
         return script(request) if callable(script) else next(script, None)
 
     def _misbehave(self, flow: PbxFlow, request: Request, step: Step) -> bytes:
-        registrar, now = self.registrar, self.loop.time()
+        registrar = self.registrar
         if step.ask:
             task = self.loop.create_task(self._ask_ahead(flow, request, step.ask))
             self._asking.add(task)
@@ -458,10 +366,11 @@ class PocketPbx:
         if step.status is not None:
             answer = registrar.respond(request, step.status, step.headers, source=flow.source)
         elif step.stale:
-            answer = registrar.challenge(request, now, stale=True, source=flow.source)
+            answer = registrar.challenge(request, self.loop.time(), stale=True, source=flow.source)
         else:
-            answer = registrar.answer(request, now, source=flow.source, flow=flow)
-        answer = step.edit(answer)
+            answer = self._take(flow, request)
+        if answer:
+            answer = step.edit(answer)
         if not step.delay and not step.ask and step.then is Then.GO_ON:
             return answer
 

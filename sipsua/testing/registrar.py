@@ -1,46 +1,32 @@
 """The pocket PBX's mind: who may register, who is bound where, and what each request is answered. Pure, so any clock will do.
 
-A registrar by RFC 3261 section 10.3 with Digest by RFC 7616 and 8760, without a socket: `answer` takes a request, the time and the flow
-that brought it, and gives the bytes to send back on that flow. It is strict where a phone's mistake should show (a nonce count that does
-not rise, a CSeq that goes back, credentials for another URI) and can be set to each way in which real registrars differ. Nonces carry
-their own time and seal, so ten thousand challenges cost no memory. The domain of an address is not looked at: a pocket PBX answers to
-any name, and users are told apart by the user part alone.
+A registrar by RFC 3261 section 10.3, without a socket: `answer` takes a request, the time and the flow that brought it, and gives the
+bytes to send back on that flow. It is strict where a phone's mistake should show (a nonce count that does not rise, a CSeq that goes
+back, credentials for another URI) and can be set to each way in which real registrars differ. The domain of an address is not looked
+at: a pocket PBX answers to any name, and users are told apart by the user part alone.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
-from hashlib import blake2b
 from typing import NamedTuple, TypedDict, Unpack
 
 from sipsua.account.persona import Dice
 from sipsua.account.uas import KNOWN_METHODS
 from sipsua.account.users import UserPattern
 from sipsua.errors import BadConfiguration, MalformedMessage
-from sipsua.sip.digest import Challenge, Credentials, hash_a1, verify
 from sipsua.sip.headers import NameAddr, parse_seconds, quote
 from sipsua.sip.message import Header, Request
 from sipsua.sip.uri import Uri
+from sipsua.testing.challenger import Challenger
+from sipsua.testing.challenger import Login as Login
+from sipsua.testing.challenger import Users as Users
 
 MAX_BINDINGS = 64
 """Bindings of one user: more than any fork, and a client that makes a new Contact each time does no harm."""
-
-
-class Login(NamedTuple):
-    """Credentials of a user whose name for Digest is another than that of the address."""
-
-    username: str
-    password: str
-
-    def __repr__(self) -> str:
-        return f"Login(username={self.username!r})"
-
-
-Users = Mapping[str, str | Login] | Callable[[str], str | Login | None]
-"""From the user part of an address to the password or login; a callable gives None for a user who is not known."""
 
 
 class UnknownUser(StrEnum):
@@ -99,15 +85,23 @@ class Registrar:
 
     def __init__(self, users: Users, dice: Dice, **settings: Unpack[Settings]) -> None:
         """`dice` makes the seal of nonces and the tags. Raises BadConfiguration or Misuse for settings that fit nothing."""
-        self.realm = settings.get("realm", "pocket.pbx")
+        self.challenger = Challenger(
+            users,
+            dice,
+            realm=settings.get("realm", "pocket.pbx"),
+            algorithm=settings.get("algorithm", "MD5"),
+            qop=settings.get("qop", "auth"),
+            nonce_lifetime=settings.get("nonce_lifetime", 300.0),
+            reuse_nonces=settings.get("reuse_nonces", True),
+        )
+        """Who asks for passwords."""
         self.requests: Counter[str] = Counter()
         """Requests by method; those with an unknown one as `unknown`."""
         self.responses: Counter[int] = Counter()
         """Answers by status."""
-        self._lookup = users if callable(users) else users.get
+        self.tag_seal = f"{dice(32):08x}"
+        """What the To tag of each answer begins with, by which an ACK for one of them is known (RFC 3261 section 8.2.7)."""
         self._dice = dice
-        self._nonce_lifetime = settings.get("nonce_lifetime", 300.0)
-        self._reuse_nonces = settings.get("reuse_nonces", True)
         self._unknown_user = settings.get("unknown_user", UnknownUser.AT_ONCE)
         self._min_expires = settings.get("min_expires", 1)
         self._max_expires = settings.get("max_expires", 7200)
@@ -117,26 +111,8 @@ class Registrar:
                 f"expiries from {self._min_expires} s to {self._max_expires} s hold none",
                 fix="give min_expires of at least 1 and max_expires not below it",
             )
-        algorithms = _several(settings.get("algorithm", "MD5"))
-        for algorithm in algorithms:
-            hash_a1(algorithm, "", "", "")  # raises Misuse for an unknown one
-        self._algorithms = frozenset(algorithm.lower() for algorithm in algorithms)
-        qop = _several(settings.get("qop", "auth"))
-        if not {"auth", "auth-int"}.issuperset(qop):
-            raise BadConfiguration(f"qop {', '.join(qop)} is not known here", fix="use auth, auth-int, both or none")
-        self._qops = frozenset(qop or ("",))
-        self._challenges = {
-            stale: "".join(
-                f"WWW-Authenticate: {Challenge.build(self.realm, _NONCE, algorithm=algorithm, qop=qop, stale=stale)}\r\n"
-                for algorithm in algorithms
-            )
-            for stale in (False, True)
-        }
         server = settings.get("server", "sipsua-pocket-pbx")
         self._ending = f"Server: {server}\r\nContent-Length: 0\r\n\r\n" if server else "Content-Length: 0\r\n\r\n"
-        self._secret = dice(256).to_bytes(32, "big")
-        self._nonces_made = 0
-        self._last_use: dict[str, tuple[str, int]] = {}
         self._bindings: dict[str, list[Binding]] = {}
         self._users_of: dict[object, set[str]] = {}
 
@@ -148,7 +124,7 @@ class Registrar:
         `source` is the peer's address and port as the socket has them, for Via; `flow` any hashable object, for the bindings.
         """
         method = request.method
-        self.requests[method if method in KNOWN_METHODS else "unknown"] += 1
+        self.count(method)
         try:
             if method == "REGISTER":
                 status, lines = self._register(request, flow, now)
@@ -158,7 +134,11 @@ class Registrar:
                 status, lines = _other(request.check())
         except MalformedMessage as error:
             return self.reject(request, error, source=source)
-        return self._response(request, source, status, lines)
+        return self.response(request, source, status, lines)
+
+    def count(self, method: str) -> None:
+        """A request has come."""
+        self.requests[method if method in KNOWN_METHODS else "unknown"] += 1
 
     def respond(
         self,
@@ -169,14 +149,14 @@ class Registrar:
         source: tuple[str, int] = ("127.0.0.1", 5061),
     ) -> bytes:
         """A response of this status, whatever the request deserves."""
-        return self._response(request, source, status, "".join(f"{name}: {value}\r\n" for name, value in headers))
+        return self.response(request, source, status, "".join(f"{name}: {value}\r\n" for name, value in headers))
 
     def reject(
         self, request: Request, error: MalformedMessage, *, source: tuple[str, int] = ("127.0.0.1", 5061)
     ) -> bytes:
         """The response to a request that RFC 3261 forbids: 400 or what the error says, with the reason in a Warning."""
         why = "".join(mark if " " <= mark <= "~" and mark not in '"\\' else "?" for mark in error.what)
-        return self._response(request, source, error.status, f'Warning: 399 pocket.pbx "{why}"\r\n')
+        return self.response(request, source, error.status, f'Warning: 399 pocket.pbx "{why}"\r\n')
 
     def challenge(
         self,
@@ -187,11 +167,54 @@ class Registrar:
         source: tuple[str, int] = ("127.0.0.1", 5061),
     ) -> bytes:
         """A 401 with a fresh nonce, whatever the request deserves."""
-        return self._response(request, source, *self._challenge(now, stale=stale))
+        return self.response(request, source, *self.challenger.challenge(now, stale=stale))
+
+    def response(self, request: Request, source: tuple[str, int], status: int, lines: str, to_tag: str = "") -> bytes:
+        """A response by section 8.2.6.2 with these header lines, in the shape that all have: one text instead of a message object."""
+        self.responses[status] += 1
+        index = request.index
+        vias = index.get("via", ())
+        text = f"SIP/2.0 {status} {REASONS.get(status, 'Because I Say So')}\r\n"
+        for number, via in enumerate(vias):
+            text += f"Via: {via if number else stamp(via, *source)}\r\n"
+        if (value := index.get("from")) is not None:
+            text += f"From: {value[0]}\r\n"
+        if (value := index.get("to")) is not None:
+            to = value[0]
+            tag = (
+                ""
+                if status == 100 or _TAG.search(to.rpartition(">")[2])
+                else f";tag={to_tag or f'{self.tag_seal}{self._dice(64):016x}'}"
+            )
+            text += f"To: {to}{tag}\r\n"
+        if (value := index.get("call-id")) is not None:
+            text += f"Call-ID: {value[0]}\r\n"
+        if (value := index.get("cseq")) is not None:
+            text += f"CSeq: {value[0]}\r\n"
+        return (text + lines + self._ending).encode("utf-8", "surrogateescape")
 
     def bindings(self, now: float) -> dict[str, tuple[Binding, ...]]:
         """What is bound now, by user, oldest binding first. Users without a binding are not in it."""
         return {user: tuple(live) for user in list(self._bindings) if (live := self._live(user, now))}
+
+    def knows(self, user: str) -> bool:
+        """Whether there is such a user, bound or not."""
+        return self.challenger.find(user) is not None
+
+    def bound(self, user: str, now: float) -> Sequence[Binding]:
+        """What is bound to this user now, oldest binding first."""
+        return self._live(user, now)
+
+    def locate(self, uri: Uri, now: float, *, everywhere: bool = False) -> Binding | None:
+        """The newest binding whose Contact names this place: user, host and port, parameters aside.
+
+        The user of a Contact is that of the address at most phones. With `everywhere` the bindings of all users are looked through.
+        """
+        found = _naming(uri, self._bindings.get(uri.decoded_user or "", ()))
+        if found is None and everywhere:
+            place = f"{uri.host}:{uri.port}" if uri.port is not None else uri.host
+            found = _naming(uri, (one for bound in self._bindings.values() for one in bound if place in one.contact))
+        return found if found is not None and found.expires_at > now else None
 
     def close_flow(self, flow: object) -> None:
         """The flow is gone, and what was bound through it."""
@@ -201,32 +224,22 @@ class Registrar:
     def _register(self, request: Request, flow: object, now: float) -> tuple[int, str]:
         """Status and header lines for a REGISTER: the steps of section 10.3."""
         user = request.to.uri.decoded_user or ""
-        found = self._lookup(user)
+        challenger = self.challenger
+        found = challenger.find(user)
         if found is None and self._unknown_user is UnknownUser.AT_ONCE:
             return 404, ""
-        credentials = self._credentials(request)
+        credentials = challenger.credentials(request)
         if credentials is None:
             # Most requests come again in a moment, with credentials: then they are read in full.
             if request.defect is not None or any(name not in request.index for name in _COPIED):
                 request.check()
-            return self._challenge(now)
+            return challenger.challenge(now)
         request.check()
         if found is None:
-            return (404, "") if self._unknown_user is UnknownUser.AFTER_CHALLENGE else self._challenge(now)
-        username, password = (user, found) if isinstance(found, str) else found
-        if (
-            credentials.username != username
-            or (credentials.algorithm or "MD5").lower() not in self._algorithms
-            or (credentials.qop or "") not in self._qops
-            or not verify(
-                credentials, hash_a1(credentials.algorithm, username, self.realm, password), "REGISTER", request.body
-            )
-        ):
-            return self._challenge(now)
-        if credentials.uri != request.uri_text and not Uri.parse(credentials.uri).equivalent(request.uri):
-            raise MalformedMessage("the credentials are for another Request-URI")
-        if not self._is_fresh(credentials, user, now):
-            return self._challenge(now, stale=True)
+            return (404, "") if self._unknown_user is UnknownUser.AFTER_CHALLENGE else challenger.challenge(now)
+        refusal = challenger.refusal(credentials, user, found, request, now)
+        if refusal is not None:
+            return refusal
         if unsupported := request.tokens("require"):
             return 420, f"Unsupported: {', '.join(unsupported)}\r\n"
         live = self._live(user, now)
@@ -239,38 +252,6 @@ class Registrar:
             f"Contact: <{binding.contact}>{binding.params};expires={max(1, round(binding.expires_at - now))}\r\n"
             for binding in live
         )
-
-    def _credentials(self, request: Request) -> Credentials | None:
-        for value in request.index.get("authorization", ()):
-            credentials = Credentials.parse(value)
-            if credentials.realm == self.realm:
-                return credentials
-        return None
-
-    def _is_fresh(self, credentials: Credentials, user: str, now: float) -> bool:
-        """Whether the nonce is ours and young, and this use of it a new one (RFC 7616 sections 3.3 and 3.4)."""
-        nonce, nc = credentials.nonce, credentials.nc
-        if nc is not None and not _NONCE_COUNT.fullmatch(nc):
-            raise MalformedMessage(f"nc is not eight hexadecimal digits: {nc[:20]!r}")
-        text, _, seal = nonce.rpartition(".")
-        if seal != self._seal(text) or now - int(text.partition(".")[0], 16) / 1000 > self._nonce_lifetime:
-            return False
-        count = int(nc, 16) if nc is not None and credentials.qop else 0
-        last_nonce, last_count = self._last_use.get(user, ("", 0))
-        if not self._reuse_nonces and (count > 1 or nonce == last_nonce):
-            return False
-        if count and nonce == last_nonce and count <= last_count:
-            return False
-        self._last_use[user] = nonce, count
-        return True
-
-    def _challenge(self, now: float, *, stale: bool = False) -> tuple[int, str]:
-        self._nonces_made += 1
-        text = f"{int(now * 1000):x}.{self._nonces_made:x}"
-        return 401, self._challenges[stale].replace(_NONCE, f"{text}.{self._seal(text)}")
-
-    def _seal(self, text: str) -> str:
-        return blake2b(text.encode("utf-8", "surrogateescape"), key=self._secret, digest_size=8).hexdigest()
 
     def _bind(
         self, user: str, request: Request, live: list[Binding], flow: object, now: float
@@ -331,26 +312,6 @@ class Registrar:
             self._bindings.pop(user, None)
         return bindings
 
-    def _response(self, request: Request, source: tuple[str, int], status: int, lines: str) -> bytes:
-        """A response by section 8.2.6.2, in the shape that all of them have: one text instead of a message object."""
-        self.responses[status] += 1
-        index = request.index
-        vias = index.get("via", ())
-        text = f"SIP/2.0 {status} {REASONS.get(status, 'Because I Say So')}\r\n"
-        for number, via in enumerate(vias):
-            text += f"Via: {via if number else _stamp(via, *source)}\r\n"
-        if (value := index.get("from")) is not None:
-            text += f"From: {value[0]}\r\n"
-        if (value := index.get("to")) is not None:
-            to = value[0]
-            tag = "" if _TAG.search(to.rpartition(">")[2]) else f";tag={self._dice(64):016x}"
-            text += f"To: {to}{tag}\r\n"
-        if (value := index.get("call-id")) is not None:
-            text += f"Call-ID: {value[0]}\r\n"
-        if (value := index.get("cseq")) is not None:
-            text += f"CSeq: {value[0]}\r\n"
-        return (text + lines + self._ending).encode("utf-8", "surrogateescape")
-
 
 def users_in(ranges: str, password: str) -> dict[str, str]:
     """The users of a pattern (see `account.users.UserPattern`), all with one password: `1000-1099`, `7,100-120`.
@@ -360,8 +321,21 @@ def users_in(ranges: str, password: str) -> dict[str, str]:
     return dict.fromkeys(UserPattern(ranges), password)
 
 
+def stamp(via: str, host: str, port: int) -> str:
+    """The topmost Via with where it really came from (RFC 3261 section 18.2.1, RFC 3581 section 4)."""
+    top, comma, others = via.partition(",")
+    if "rport" in top:
+        top, asked = _RPORT.subn(f";received={host};rport={port}", top, count=1)
+        if asked:
+            return top + comma + others
+    return via if host in top else f"{top};received={host}{comma}{others}"
+
+
 REASONS: Mapping[int, str] = {
+    100: "Trying",
+    180: "Ringing",
     200: "OK",
+    202: "Accepted",
     301: "Moved Permanently",
     302: "Moved Temporarily",
     305: "Use Proxy",
@@ -372,10 +346,23 @@ REASONS: Mapping[int, str] = {
     405: "Method Not Allowed",
     407: "Proxy Authentication Required",
     408: "Request Timeout",
+    410: "Gone",
+    415: "Unsupported Media Type",
     416: "Unsupported URI Scheme",
     420: "Bad Extension",
+    421: "Extension Required",
+    422: "Session Interval Too Small",
     423: "Interval Too Brief",
     480: "Temporarily Unavailable",
+    481: "Call/Transaction Does Not Exist",
+    482: "Loop Detected",
+    483: "Too Many Hops",
+    484: "Address Incomplete",
+    486: "Busy Here",
+    487: "Request Terminated",
+    488: "Not Acceptable Here",
+    489: "Bad Event",
+    491: "Request Pending",
     500: "Server Internal Error",
     501: "Not Implemented",
     503: "Service Unavailable",
@@ -384,23 +371,17 @@ REASONS: Mapping[int, str] = {
     513: "Message Too Large",
     600: "Busy Everywhere",
     603: "Decline",
+    604: "Does Not Exist Anywhere",
+    606: "Not Acceptable",
 }
-"""Reason phrases of RFC 3261 section 21 for what a registrar answers, and for what tests make it answer."""
+"""Reason phrases of RFC 3261 section 21 and its followers for what the PBX answers, and for what tests make it answer."""
 
 _ALLOW = "Allow: REGISTER, OPTIONS\r\n"
 _BACKWARDS = 'Warning: 399 pocket.pbx "the CSeq does not rise"\r\n'
 _COPIED = ("via", "from", "to", "call-id", "cseq")
-_NONCE = "%nonce%"
-_NONCE_COUNT = re.compile(r"[0-9A-Fa-f]{8}")
 _RPORT = re.compile(r";\s*rport\s*(?=;|\Z)", re.IGNORECASE)
 _TAG = re.compile(r";\s*tag\s*=", re.IGNORECASE)
 _PLAIN_VALUE = re.compile(r"[A-Za-z0-9\-.!%*_+`'~\[\]:]+")
-
-
-def _several(value: str | Sequence[str]) -> tuple[str, ...]:
-    if isinstance(value, str):
-        return (value,) if value else ()
-    return tuple(value)
 
 
 def _other(request: Request) -> tuple[int, str]:
@@ -434,11 +415,17 @@ def _param(name: str, value: str | None) -> str:
     return f";{name}={value if _PLAIN_VALUE.fullmatch(value) else quote(value)}"
 
 
-def _stamp(via: str, host: str, port: int) -> str:
-    """The topmost Via with where it really came from (RFC 3261 section 18.2.1, RFC 3581 section 4)."""
-    top, comma, others = via.partition(",")
-    if "rport" in top:
-        top, asked = _RPORT.subn(f";received={host};rport={port}", top, count=1)
-        if asked:
-            return top + comma + others
-    return via if host in top else f"{top};received={host}{comma}{others}"
+def _naming(uri: Uri, bindings: Iterable[Binding]) -> Binding | None:
+    """The newest of the bindings whose Contact has this user, host and port. Contacts that cannot be read name nobody."""
+    found = None
+    for binding in bindings:
+        if binding.contact == uri.text:
+            found = binding
+            continue
+        try:
+            contact = Uri.parse(binding.contact)
+        except MalformedMessage:
+            continue
+        if (contact.user, contact.host.lower(), contact.port) == (uri.user, uri.host.lower(), uri.port):
+            found = binding
+    return found

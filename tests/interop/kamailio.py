@@ -1,4 +1,4 @@
-"""A real Kamailio 5.6 as the TLS registrar of the interop tests, so that our phones meet a peer that we did not write.
+"""A real Kamailio 5.6 as the TLS registrar and proxy of the interop tests, so that our phones meet a peer that we did not write.
 
 It runs as a foreground child of the test, as the current user, on a free port of 127.0.0.1, with kamailio.cfg beside this
 file; nothing of it is left when the ``with`` block ends but its log in the test's own directory. What it holds is read and
@@ -69,7 +69,10 @@ class Flow:
 
 
 class Kamailio:
-    """A running registrar: a context manager that starts on entry and is gone on exit.
+    """A running registrar and proxy: a context manager that starts on entry and is gone on exit.
+
+    Calls between its users are challenged by 407, forked to all phones of the callee, and stay on the flows that the phones registered
+    on: each Contact that passes gets an ``alias`` parameter by which requests inside the call find their flow.
 
     ``directory`` keeps the log. ``users`` maps user names to passwords; :meth:`add_user` adds to it while Kamailio runs.
     All times are whole seconds. Arguments that bend its ways:
@@ -88,6 +91,7 @@ class Kamailio:
       them unanswered for five intervals and ten seconds.
     - ``unbind_lost_flows`` removes a binding within about a second of its connection's end.
     - ``dials`` lets it open connections to phones, see :meth:`dial`; with ``client_ca`` it verifies what they show, too.
+    - ``ring_limit`` is how long a phone may ring before it is cancelled and the caller gets 408.
     - ``max_connections`` and ``memory_mb`` for load: a flow with a binding takes about 75 KiB of its shared memory, and the
       process needs that many open files and two hundred more (``ulimit -n``).
 
@@ -118,6 +122,7 @@ class Kamailio:
         ping_interval: int = 0,
         unbind_lost_flows: bool = False,
         dials: bool = False,
+        ring_limit: int = 185,
         max_connections: int = 512,
         memory_mb: int = 64,
         program: str = "/usr/sbin/kamailio",
@@ -146,6 +151,7 @@ class Kamailio:
             "STALE_FLAGS": _quoted(int(qop) | (16 if say_stale else 0)),
             "UNKNOWN_USER_STATUS": _quoted(unknown_user),
             "UNKNOWN_USER_REASON": _quoted({403: "Forbidden", 404: "Not Found"}[unknown_user]),
+            "RING_LIMIT": str(1000 * ring_limit),
             "MAX_CONNECTIONS": str(max_connections),
             "OPEN_FILES": str(max_connections + 200),
         }
