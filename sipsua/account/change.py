@@ -272,7 +272,8 @@ class Changes:
             self._updates = "UPDATE" in allowed
 
     def ask_timer(self) -> list[Header]:
-        """The fields by which we ask for a session interval: in an INVITE, or in a refresh, which keeps the refresher (RFC 4028 section 7.4)."""
+        """The fields by which we ask for a session interval: in an INVITE, or in a refresh, which keeps the refresher (RFC 4028
+        section 7.4)."""
         call = self._call
         refresher = None
         if self.interval is not None:

@@ -6,8 +6,8 @@
     await call.hang_up()
     print(call.quality.mos, call.lock.media)
 
-What the other side does is awaited (`answered`, `ended`, `keys`) or read (`state`, `held_by_them`). A call that comes to nothing raises why,
-as the account knows it.
+What the other side does is awaited (`answered`, `ended`, `until`) or read (`state`, `keys`, `held_by_them`). A call that comes to nothing
+raises why, as the account knows it.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ class Call:
         voice = self._line.desk.voice(self.number)
         stream = voice.endpoint.stream if voice is not None else None
         async with asyncio.timeout(within):
-            while stream is not None and stream.is_pressing and self.end is None:
+            while stream is not None and stream.is_pressing and self.end is None:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
 
     async def transfer(self, to: str | Call, within: float | None = 180.0) -> None:
@@ -200,9 +200,9 @@ class Call:
             self._line.desk.transfer(self.number, to=to.number)
         else:
             self._line.desk.transfer(self.number, to)
-        await self._until(lambda: self._transfer is not None and self._transfer.final, within, "transferred", over=True)
-        told = self._transfer
-        if told is None or not told.final:
+        await self._until(lambda: self._told_of_transfer is not None, within, "transferred", over=True)
+        told = self._told_of_transfer
+        if told is None:
             raise Lost(
                 "the call ended before the transfer was told of", fix="see whether the other side follows a REFER"
             )
@@ -243,6 +243,11 @@ class Call:
         for waker in self._wakers:
             if not waker.done():
                 waker.set_result(None)
+
+    @property
+    def _told_of_transfer(self) -> CallTransferProgressed | None:
+        """The last word on the transfer that we have asked for."""
+        return self._transfer if self._transfer is not None and self._transfer.final else None
 
     async def _change(self, *, held: bool) -> None:
         self._refused = None
