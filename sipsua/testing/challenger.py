@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from enum import Enum
+from dataclasses import dataclass
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -33,12 +33,20 @@ Users = Mapping[str, str | Login] | Callable[[str], str | Login | None]
 """From the user part of an address to the password or login; a callable gives None for a user who is not known."""
 
 
-class Server(Enum):
-    """As which kind of server the PBX asks: it decides the status and the names of the header fields (RFC 3261 section 22)."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Server:
+    """As which kind of server the PBX asks (RFC 3261 section 22)."""
 
-    USER_AGENT = (401, "WWW-Authenticate", "authorization")
-    """Registrars and user agent servers."""
-    PROXY = (407, "Proxy-Authenticate", "proxy-authorization")
+    status: int
+    challenge: str
+    """The header field of the challenge."""
+    credentials: str
+    """The header field of what answers it, by its canonical name."""
+
+
+USER_AGENT = Server(401, "WWW-Authenticate", "authorization")
+"""Registrars and user agent servers."""
+PROXY = Server(407, "Proxy-Authenticate", "proxy-authorization")
 
 
 class Challenger:
@@ -71,26 +79,26 @@ class Challenger:
         self._qops = frozenset(qops or ("",))
         self._challenges = {
             (server, stale): "".join(
-                f"{server.value[1]}: {Challenge.build(realm, _NONCE, algorithm=one, qop=qops, stale=stale)}\r\n"
+                f"{server.challenge}: {Challenge.build(realm, _NONCE, algorithm=one, qop=qops, stale=stale)}\r\n"
                 for one in algorithms
             )
-            for server in Server
+            for server in (USER_AGENT, PROXY)
             for stale in (False, True)
         }
         self._secret = dice(256).to_bytes(32, "big")
         self._nonces_made = 0
         # A phone counts the uses of the nonce that each server gave it.
-        self._last_uses: dict[Server, dict[str, tuple[str, int]]] = {server: {} for server in Server}
+        self._last_uses: dict[Server, dict[str, tuple[str, int]]] = {server: {} for server in (USER_AGENT, PROXY)}
 
-    def challenge(self, now: float, server: Server = Server.USER_AGENT, *, stale: bool = False) -> tuple[int, str]:
+    def challenge(self, now: float, server: Server = USER_AGENT, *, stale: bool = False) -> tuple[int, str]:
         """Status and header lines with a fresh nonce."""
         self._nonces_made += 1
         text = f"{int(now * 1000):x}.{self._nonces_made:x}"
-        return server.value[0], self._challenges[server, stale].replace(_NONCE, f"{text}.{self._seal(text)}")
+        return server.status, self._challenges[server, stale].replace(_NONCE, f"{text}.{self._seal(text)}")
 
-    def credentials(self, request: Request, server: Server = Server.USER_AGENT) -> Credentials | None:
+    def credentials(self, request: Request, server: Server = USER_AGENT) -> Credentials | None:
         """What the request shows for this realm. Raises MalformedMessage for what cannot be read."""
-        for value in request.index.get(server.value[2], ()):
+        for value in request.index.get(server.credentials, ()):
             credentials = Credentials.parse(value)
             if credentials.realm == self.realm:
                 return credentials
@@ -103,7 +111,7 @@ class Challenger:
         login: str | Login,
         request: Request,
         now: float,
-        server: Server = Server.USER_AGENT,
+        server: Server = USER_AGENT,
     ) -> tuple[int, str] | None:
         """Status and header lines for credentials that do not prove that this user sent the request; None where they do.
 

@@ -27,7 +27,7 @@ from sipsua.sip.timers import T1, T4
 from sipsua.testing import proxy
 from sipsua.testing.agenda import Agenda
 from sipsua.testing.calls import Call, Calls
-from sipsua.testing.challenger import Server
+from sipsua.testing.challenger import PROXY, USER_AGENT, Server
 from sipsua.testing.directory import Directory, Target, line_of
 from sipsua.testing.notifier import Mailbox, Notice, Notifier, Subscription
 from sipsua.testing.numbers import NUMBERS, Attendant, Number, NumberCall
@@ -219,7 +219,7 @@ class Exchange:
         refusal = self._objection(line, request, seal)
         lamp = self.notifier.serves(request)
         if refusal is None and request.to.tag is None:
-            refusal = self._challenge(request, Server.USER_AGENT if lamp else Server.PROXY)
+            refusal = self._challenge(request, USER_AGENT if lamp else PROXY)
         if refusal is None and lamp:
             self.notifier.subscribe(line, request, self.now)
             return b""

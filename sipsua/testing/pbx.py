@@ -1,8 +1,10 @@
-"""A pocket PBX: a TLS registrar that starts in a moment, on loopback or any address given, with a certificate of its own.
+"""A pocket PBX: a TLS registrar and proxy that starts in a moment, on loopback or any address given, with a certificate of its own.
 
     async with PocketPbx({"1000": "secret"}) as pbx:
         ...  # phones register at pbx.uri("1000"), trusting pbx.ca_pem
         response = await pbx.request("1000", "OPTIONS")  # calls a phone back on its own flow
+        ...  # phones call each other, and pbx.uri("echo"), pbx.uri("busy") and the other numbers
+        pbx.set_voicemail("1000", new=2)  # lights the lamps of those who have subscribed
 
 Tests ask it what it has seen and script what it shall do wrong; benches load it with thousands of phones, so there is no task and no
 timer for each message, and what it decides is the pure `Registrar`'s and `Exchange`'s.
@@ -24,6 +26,7 @@ from sipsua.errors import BadConfiguration, FlowLost, MalformedMessage, Misuse, 
 from sipsua.net.tls import TlsPipe, server_context
 from sipsua.sip.message import MAGIC_COOKIE, Header, Request, Response
 from sipsua.sip.uri import Uri
+from sipsua.testing.calls import Call
 from sipsua.testing.echo import EchoDesk
 from sipsua.testing.exchange import RING_LIMIT, Exchange
 from sipsua.testing.misbehaviour import Script, Step, Then
@@ -215,6 +218,16 @@ class PocketPbx:
     def bindings(self) -> dict[str, tuple[Binding, ...]]:
         """What is bound now, by user; each binding's `flow` is a `PbxFlow`."""
         return self.registrar.bindings(self.loop.time())
+
+    @property
+    def calls(self) -> tuple[Call, ...]:
+        """The calls that ring or stand now."""
+        return tuple(self.exchange.calls)
+
+    @property
+    def numbers(self) -> dict[str, Number]:
+        """The special numbers, by user part. May be changed at any time, for calls to come."""
+        return self.exchange.attendant.numbers
 
     def uri(self, user: str, scheme: str = "sips") -> str:
         """The address of a user at this PBX; with the scheme `sip` it says `transport=tls`."""

@@ -136,7 +136,7 @@ async def talk(caller: Phone, callee: Phone) -> tuple[Request, Response]:
 async def test_a_call_is_challenged_answered_and_ended_from_either_side(record_route: bool) -> None:
     async with office("1000", "1001", record_route=record_route) as (pbx, (caller, callee)):
         _, answer = await talk(caller, callee)
-        assert [call.stage for call in pbx.exchange.calls] == ["confirmed"]
+        assert [call.stage for call in pbx.calls] == ["confirmed"]
         caller.inside("BYE", answer)
         callee.say(await callee.asked("BYE"), 200)
         assert await caller.statuses(1) == [200]
@@ -244,6 +244,9 @@ async def test_numbers_are_called_like_users() -> None:
         assert await caller.statuses(1) == [486]
         await caller.call("late", call_id="late")
         assert await caller.statuses(2) == [180, 600]
+        pbx.numbers["late"] = Number(status=404)
+        await caller.call("late", call_id="later")
+        assert await caller.statuses(1) == [404]
         await caller.call("moved", call_id="moved")
         assert (await caller.told()).contacts[0].uri_text == f"sip:echo@127.0.0.1:{pbx.port};transport=tls"
         invite = await caller.call("silent", call_id="silent")
