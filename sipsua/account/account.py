@@ -369,12 +369,10 @@ class Account:
         request, config = pending.request, self.config
         if request.method == "CANCEL":
             invite = pending.reception.transactions.find_invite(request)
-            if invite is None:
-                pending.answer(481, "Call/Transaction Does Not Exist", (), now, to_tag=to_tag)
+            if invite is not None:
+                pending.answer(200, "OK", (), now, to_tag=to_tag)
+                self.calls.cancel(invite, now)
                 return
-            pending.answer(200, "OK", (), now, to_tag=to_tag)
-            self.calls.cancel(invite, now)
-            return
         call = self._calls.find(request) if self._calls is not None else None
         objection = uas.objection(request, config.persona, self._extensions, in_dialog=call is not None)
         if objection is None and call is not None:
@@ -388,7 +386,7 @@ class Account:
                 case "MESSAGE":
                     self.calls.receive_message(pending, now, to_tag)
                     return
-            objection = uas.final(request, config.persona)
+            objection = uas.final(request, config.persona, self._extensions)
         status, reason, headers = objection
         user_agent = ("User-Agent", config.user_agent or config.persona.user_agent)
         pending.answer(status, reason, [*headers, user_agent], now, to_tag=to_tag)

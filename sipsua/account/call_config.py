@@ -5,7 +5,7 @@ The defaults are those of a desk phone that a manual calls factory settings, but
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from sipsua.errors import BadConfiguration
@@ -39,7 +39,7 @@ class DigitsBy(StrEnum):
 class CallConfig:
     """The calls of one account."""
 
-    media: MediaConfig = MediaConfig()
+    media: MediaConfig = field(default_factory=MediaConfig)
     """Codecs, encryption, packet time."""
     reliability: Reliability = Reliability.SUPPORTED
     session_expires: int = 1800

@@ -66,7 +66,10 @@ class Calls:
         extra: Sequence[Header] = (),
         direction: Direction = Direction.SENDRECV,
     ) -> Call:
-        """Call `uri` with the voice at `local`. Raises Misuse without a flow, for too many calls, and for a URI that is not to be called."""
+        """Call `uri` with the voice at `local`.
+
+        Raises Misuse without a flow and for one call too many, BadConfiguration for what cannot be called.
+        """
         return self._dial(uri, local, now, extra, None, direction)
 
     def follow(self, call: Call, local: Address, now: float) -> Call:
@@ -124,6 +127,9 @@ class Calls:
         config = account.config.calls
         tag = account.config.persona.tag.make(account.dice)
         replaced: Call | None = None
+        if not self.taken and "replaces" not in invite.index:
+            pending.answer(480, "Temporarily Unavailable", (), now, to_tag=tag)
+            return
         try:
             replaces = invite.first("replaces")
             if replaces is not None:
@@ -139,9 +145,6 @@ class Calls:
         except (Rejected, MalformedMessage) as error:
             status = error.status or 488
             pending.answer(status, uas.reason(status), warning(error), now, to_tag=tag)
-            return
-        if not self.taken and replaced is None:
-            pending.answer(480, "Temporarily Unavailable", (), now, to_tag=tag)
             return
         if replaced is None and len(self) >= config.calls:
             pending.answer(486, "Busy Here", (), now, to_tag=tag)

@@ -67,10 +67,10 @@ def objection(
     return next(_objections(request, persona, extensions, in_dialog=in_dialog), None)
 
 
-def final(request: Request, persona: Persona) -> Objection:
+def final(request: Request, persona: Persona, extensions: Collection[str]) -> Objection:
     """What a request outside any dialog is answered that asks nothing of a call or a subscription."""
     status, reason = _ANSWERS[request.method]
-    extra = tuple(_capabilities(persona)) if status == 200 else _EXPLANATIONS.get(status, ())
+    extra = tuple(_capabilities(persona, extensions)) if status == 200 else _EXPLANATIONS.get(status, ())
     return status, reason, extra
 
 
@@ -128,13 +128,13 @@ def _objections(
             yield 406, "Not Acceptable", ()
 
 
-def _capabilities(persona: Persona) -> Iterator[Header]:
+def _capabilities(persona: Persona, extensions: Collection[str]) -> Iterator[Header]:
     """What an OPTIONS asks for (RFC 3261 section 11.2)."""
     yield "Allow", ", ".join(persona.allow)
     yield "Accept", "application/sdp" if "INVITE" in persona.allow else ""
     yield "Accept-Encoding", "identity"
     yield "Accept-Language", "en"
-    yield "Supported", ""
+    yield "Supported", ", ".join(sorted(extensions)) if "INVITE" in persona.allow else ""
     if persona.allow_events:
         yield "Allow-Events", persona.list_separator.join(persona.allow_events)
 

@@ -136,7 +136,7 @@ def test_users_of_two_domains_with_one_name_are_told_apart_by_to(make_config: Ma
         (request("NOTIFY", Event="talk"), 481),
         (request("REGISTER"), 405),
         (request("FETCH"), 501),
-        (request(Require="100rel"), 420),
+        (request(Require="gruu"), 420),
         (request(CSeq="1 INVITE"), 400),
         (request(Via="nonsense"), 400),
         (request(version="SIP/3.0"), 505),

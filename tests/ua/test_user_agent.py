@@ -263,7 +263,7 @@ async def test_request_of_the_server_reaches_the_phone_on_its_own_flow() -> None
         await ua.register(within=5)
         response = await pbx.request("1000", "OPTIONS")
         assert response.status == 200
-        assert response.first("allow") == "OPTIONS"
+        assert "OPTIONS" in response.tokens("allow")
 
 
 @pytest.mark.asyncio
