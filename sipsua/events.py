@@ -390,3 +390,48 @@ class MessageReceived(Event):
     sender: str
     """The URI of who sent it."""
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class VoicemailChanged(Event):
+    """What the mailbox holds (RFC 3842)."""
+
+    waiting: bool
+    """The lamp is lit."""
+    new: int | None
+    """Voice messages; None where the server tells no numbers."""
+    old: int | None
+    mailbox: str | None
+    """The URI to dial for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class LampChanged(Event):
+    """Somebody whom we watch has begun, answered or ended a call (RFC 4235)."""
+
+    uri: str
+    """Of whom we watch."""
+    state: str
+    """`terminated` (no call), `trying`, `proceeding`, `early` (it rings) or `confirmed` (it talks)."""
+    remote: str | None
+    """URI of the one that the call is with."""
+    direction: str | None
+    """`initiator` or `recipient`."""
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionEnded(Event):
+    """A subscription was refused, ended or lost."""
+
+    package: str
+    uri: str
+    error: SipsuaError | None
+    retry_in: float | None
+    """Seconds until it is begun anew; None where it is not."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckSyncAsked(Event):
+    """The server wants the phone to look for a new configuration (NOTIFY with Event: check-sync)."""
+
+    reboot: bool

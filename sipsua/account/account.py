@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from sipsua.account import lock as locks
+from sipsua.account import messages, uas
 from sipsua.account import request as requests
-from sipsua.account import uas
 from sipsua.account.asking import Asking
 from sipsua.account.call_config import Reliability
 from sipsua.account.calls import Calls
@@ -28,6 +28,7 @@ from sipsua.account.proof import Keyring
 from sipsua.account.reception import Pending, Reception
 from sipsua.account.registration import Input, Registration, State
 from sipsua.account.stream import Stream
+from sipsua.account.subscriptions import Subscriptions
 from sipsua.errors import FlowLost, MalformedMessage, Misuse, NoAnswer, SipsuaError, Untrusted
 from sipsua.events import (
     Event,
@@ -59,6 +60,7 @@ class Account:
         "_out",
         "_reception",
         "_stream",
+        "_subscriptions",
         "_transactions",
         "config",
         "dice",
@@ -89,6 +91,7 @@ class Account:
         """Our own address and port as Via and Contact have them; empty before the first flow."""
         self.registration = Registration(self)
         self._calls: Calls | None = None
+        self._subscriptions: Subscriptions | None = None
         self._keyring: Keyring | None = None
         # the flow
         self._flow_target: Target | None = None
@@ -167,6 +170,8 @@ class Account:
         self.registration.flow_ready(host, port)
         if self._calls is not None:
             self._calls.flow_opened(now)
+        if self._subscriptions is not None:
+            self._subscriptions.flow_opened(now)
         if self.flow_serves:
             self.registration.step(Input.FLOW_OPENED, now)
         elif self.registration.state is State.CONNECTING:
@@ -199,6 +204,8 @@ class Account:
                 transaction.owner.lose_flow(error, now)
         if self._calls is not None:
             self._calls.lose_flow(error, now)
+        if self._subscriptions is not None:
+            self._subscriptions.lose_flow(now)
         self.registration.step(Input.FLOW_LOST, now, error)
 
     def receive_data(self, data: bytes, now: float) -> None:
@@ -272,6 +279,7 @@ class Account:
             self.registration.deadline,
             self._stream.deadline if self._stream is not None else None,
             self._calls.deadline if self._calls is not None else None,
+            self._subscriptions.deadline if self._subscriptions is not None else None,
         ):
             if other is not None and (deadline is None or other < deadline):
                 deadline = other
@@ -294,6 +302,8 @@ class Account:
         self.registration.handle_timer(now)
         if self._calls is not None:
             self._calls.handle_timer(now)
+        if self._subscriptions is not None:
+            self._subscriptions.handle_timer(now)
         stream = self._stream
         if stream is not None:
             stream.handle_timer(now)
@@ -336,6 +346,19 @@ class Account:
         return self._calls
 
     @property
+    def subscriptions(self) -> Subscriptions:
+        """The subscriptions. An account that has none carries nothing for them."""
+        if self._subscriptions is None:
+            self._subscriptions = Subscriptions(self)
+        return self._subscriptions
+
+    def unsubscribe_all(self, now: float) -> None:
+        """Watch nobody any more."""
+        if self._subscriptions is not None:
+            for subscription in self._subscriptions:
+                subscription.unsubscribe(now)
+
+    @property
     def has_calls(self) -> bool:
         """Whether there is a call."""
         return self._calls is not None and len(self._calls) > 0
@@ -374,9 +397,14 @@ class Account:
                 self.calls.cancel(invite, now)
                 return
         call = self._calls.find(request) if self._calls is not None else None
-        objection = uas.objection(request, config.persona, self._extensions, in_dialog=call is not None)
+        watched = self._subscriptions.find(request) if self._subscriptions is not None else None
+        in_dialog = call is not None or (watched is not None and request.method == "NOTIFY")
+        objection = uas.objection(request, config.persona, self._extensions, in_dialog=in_dialog)
         if objection is None and call is not None:
             call.receive(pending, now)
+            return
+        if objection is None and watched is not None:
+            watched.receive(pending, now)
             return
         if objection is None:
             match request.method:
@@ -384,8 +412,11 @@ class Account:
                     self.calls.offer(pending, now)
                     return
                 case "MESSAGE":
-                    self.calls.receive_message(pending, now, to_tag)
+                    messages.receive(self, pending, now, to_tag)
                     return
+                case "NOTIFY" if "event" in request.index:
+                    if self.subscriptions.receive_unasked(pending, to_tag, now):
+                        return
             objection = uas.final(request, config.persona, self._extensions)
         status, reason, headers = objection
         user_agent = ("User-Agent", config.user_agent or config.persona.user_agent)

@@ -50,7 +50,7 @@ class Surroundings(Protocol):
 class Asking:
     """One request, asked until it is answered."""
 
-    __slots__ = ("_account", "_make", "_rounds", "_take", "branch", "request")
+    __slots__ = ("_account", "_credentials", "_make", "_rounds", "_take", "branch", "request")
 
     def __init__(
         self,
@@ -64,6 +64,7 @@ class Asking:
         self._make = make
         self._take = take
         self._rounds = 0
+        self._credentials: dict[str, str] = {}
         self.branch = ""
         """Of the transaction that is under way."""
         self.request: Request
@@ -76,7 +77,7 @@ class Asking:
         error: SipsuaError | None = None
         if status in (401, 407):
             try:
-                error = self._account.keyring.answer(response, self._account.target)
+                error = self._account.keyring.answer(response, self._account.target, self._credentials)
             except MalformedMessage as malformed:
                 error = refusal(self.request, response, f"its challenge cannot be read: {malformed.what}")
             if error is None and self._rounds < MAX_ROUNDS:
@@ -110,9 +111,8 @@ class Asking:
         request = self._make(
             f"SIP/2.0/TLS {account.sent_by};branch={self.branch}" + (";rport" if persona.rport else "")
         )
-        credentials = account.keyring.authorize(request.method, request.uri_text, request.body, account.dice)
-        if credentials:
-            request.headers[-1:-1] = credentials
+        self._credentials = account.keyring.authorize(request.method, request.uri_text, request.body, account.dice)
+        request.headers[-1:-1] = self._credentials.items()
         self.request = request
         account.send_request(self.branch, request.method, bytes(request), now, self)
 

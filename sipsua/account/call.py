@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
+from sipsua.account import messages
 from sipsua.account import request as requests
 from sipsua.account.asking import Answer, Asking, content_headers
 from sipsua.account.call_config import CallConfig, Reliability
@@ -42,6 +43,7 @@ from sipsua.sip.timers import T1, T2
 
 if TYPE_CHECKING:
     from sipsua.account.calls import Calls
+    from sipsua.account.subscriptions import Subscriptions
 
 ANSWER_LIMIT = 64 * T1
 """Seconds that an answer of ours waits for its ACK, and a CANCEL for the end of what it cancels (RFC 3261 sections 13.3.1.4 and 9.1)."""
@@ -200,6 +202,14 @@ class Surroundings(Protocol):
     @property
     def calls(self) -> Calls:
         """All calls of the account."""
+
+    @property
+    def subscriptions(self) -> Subscriptions:
+        """All subscriptions of the account."""
+
+    @property
+    def host(self) -> str:
+        """Our own address on the flow."""
 
     @property
     def keyring(self) -> Keyring:
@@ -815,7 +825,7 @@ class Call:
         pending.answer(200, "OK", [("Accept", SDP), *self.capabilities()], now)
 
     def _receive_message(self, _leg: Leg, pending: Pending, now: float) -> None:
-        self.account.calls.receive_message(pending, now)
+        messages.receive(self.account, pending, now)
 
     # What the states and the timers want
 

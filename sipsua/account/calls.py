@@ -14,7 +14,7 @@ from sipsua.account.call import Call, State
 from sipsua.account.leg import warning
 from sipsua.account.reception import Pending
 from sipsua.errors import FlowLost, MalformedMessage, Misuse, printable
-from sipsua.events import CallDialled, CallDigits, CallOffered, MessageReceived
+from sipsua.events import CallDialled, CallDigits, CallOffered
 from sipsua.media.dtmf import parse_info
 from sipsua.media.offer import Address, Direction, Rejected, Session
 from sipsua.media.sdp import Description
@@ -177,17 +177,6 @@ class Calls:
         pending.answer(200, "OK", (), now)
         if digits:
             self._account.emit(CallDigits(call.number, digits, by_info=True))
-
-    def receive_message(self, pending: Pending, now: float, to_tag: str = "") -> None:
-        """A MESSAGE, in a call or outside (RFC 3428)."""
-        request = pending.request
-        content = (request.first("content-type") or "text/plain").partition(";")[0].strip().lower()
-        if content != "text/plain":
-            pending.answer(415, "Unsupported Media Type", [("Accept", "text/plain")], now, to_tag=to_tag)
-            return
-        pending.answer(200, "OK", (), now, to_tag=to_tag)
-        text = request.body.decode("utf-8", "backslashreplace")
-        self._account.emit(MessageReceived(printable(request.from_.uri_text), text))
 
     # The flow
 

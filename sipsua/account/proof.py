@@ -6,11 +6,13 @@ go. What one server challenged for is no other's business: whoever asks another 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sipsua.account.config import AccountConfig, Target
 from sipsua.account.persona import Dice
 from sipsua.errors import CredentialsRefused, MalformedMessage, Refused, printable
 from sipsua.sip.digest import Challenge, DigestClient, strongest
-from sipsua.sip.message import Header, Response
+from sipsua.sip.message import Response
 
 _CHALLENGERS = {
     401: ("", "www-authenticate", "Authorization", "authentication-info"),
@@ -45,7 +47,7 @@ class Proof:
 
 
 class Keyring:
-    """All credentials of an account on one way."""
+    """All credentials of an account on one way. Several requests may be under way with them at a time."""
 
     __slots__ = ("_config", "_proofs", "_who")
 
@@ -55,8 +57,8 @@ class Keyring:
         self._who = who
         self._proofs: dict[str, Proof] = {}
 
-    def answer(self, response: Response, target: Target) -> Refused | None:
-        """Adopt the challenge of a 401 or 407, so that the next request answers it.
+    def answer(self, response: Response, target: Target, sent: Mapping[str, str]) -> Refused | None:
+        """Adopt the challenge of a 401 or 407, so that the next request answers it. `sent`: the credentials that the request had, by field.
 
         Returns why there is no use in that: the challenge cannot be answered, or the credentials were refused. Raises MalformedMessage.
         """
@@ -79,7 +81,7 @@ class Keyring:
             user = config.auth_user or config.aor.decoded_user or ""
             proof = Proof(DigestClient(user, config.password, order=config.persona.digest_order), info)
             self._proofs[name] = proof
-        elif proof.digest.is_refusal(challenge, proof.sent):
+        elif proof.digest.is_refusal(challenge, sent.get(name)):
             del self._proofs[name]
             return CredentialsRefused(
                 f"{who} at {target} refused user name {proof.digest.username!r} or its password"
@@ -93,13 +95,12 @@ class Keyring:
         proof.digest.answer(challenge)
         return None
 
-    def authorize(self, method: str, uri: str, body: bytes, dice: Dice) -> list[Header]:
+    def authorize(self, method: str, uri: str, body: bytes, dice: Dice) -> dict[str, str]:
         """The header fields with credentials for one request: none before the first challenge."""
-        headers: list[Header] = []
-        for name, proof in self._proofs.items():
-            proof.sent = proof.digest.authorize(method, uri, body, self._config.persona.cnonce.make(dice))
-            headers.append((name, proof.sent))
-        return headers
+        cnonce = self._config.persona.cnonce
+        return {
+            name: proof.digest.authorize(method, uri, body, cnonce.make(dice)) for name, proof in self._proofs.items()
+        }
 
     def accepted(self, response: Response) -> None:
         """A request was accepted."""

@@ -10,7 +10,9 @@ import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from sipsua.account import messages
 from sipsua.account.account import Account
+from sipsua.account.asking import Answer
 from sipsua.account.config import AccountConfig, Connection
 from sipsua.errors import FlowLost, SipsuaError
 from sipsua.events import CallEvent, Event, HandshakeStepped, Negotiated
@@ -96,6 +98,21 @@ class Line:
             self._desk = Desk(self.account, self._connector, self._sink, self.pump)
         return self._desk
 
+    def subscribe(self, package: str, target: str) -> None:
+        """Watch somebody's `message-summary` or `dialog`: what changes is told as events. Raises Misuse, BadConfiguration."""
+        self.account.subscriptions.subscribe(package, target, self._connector.now())
+        self.pump()
+
+    def unsubscribe(self, package: str, target: str) -> None:
+        """Watch it no more."""
+        self.account.subscriptions.unsubscribe(package, target, self._connector.now())
+        self.pump()
+
+    def message(self, target: str, text: str, take: Callable[[Answer, float], None]) -> None:
+        """Send a text; `take` hears the answer. Raises Misuse, BadConfiguration."""
+        messages.send(self.account, target, text, take, self._connector.now())
+        self.pump()
+
     def cut(self, *, reset: bool) -> bool:
         """Break the flow as an accident does, for all that share it: without a word (`reset`), or with close_notify. The account does
         what it does after any loss. Returns whether there was one."""
@@ -121,6 +138,7 @@ class Line:
             self._listener.dismiss(self)
         if self._desk is not None:
             self._desk.hang_up_all()
+        self.account.unsubscribe_all(self._connector.now())
         self.unregister()
         if self._opening is not None:
             self._opening.cancel()

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Self
 from weakref import WeakValueDictionary
 
+from sipsua.account.asking import Answer
 from sipsua.account.config import AccountConfig
 from sipsua.account.registration import State
 from sipsua.errors import BadConfiguration, Lost, Misuse, NoAnswer
@@ -201,6 +202,40 @@ class UserAgent:
                 yield call
         finally:
             self._callees.remove(queue)
+
+    def watch(self, target: str) -> None:
+        """Watch whether somebody is in a call: `LampChanged` tells, and `SubscriptionEnded` where that cannot be.
+
+        Raises Misuse without a flow, BadConfiguration for what is no address.
+        """
+        self._inside.subscribe("dialog", target)
+
+    def watch_voicemail(self, mailbox: str | None = None) -> None:
+        """Watch a mailbox, our own unless another is given: `VoicemailChanged` tells, and `SubscriptionEnded` where that cannot be.
+
+        Raises as `watch`.
+        """
+        self._inside.subscribe("message-summary", mailbox or str(self.config.aor))
+
+    def unwatch(self, target: str) -> None:
+        """Watch somebody no more."""
+        self._inside.unsubscribe("dialog", target)
+
+    async def message(self, target: str, text: str) -> None:
+        """Send a text (RFC 3428), and wait for the answer.
+
+        Raises Misuse without a flow, BadConfiguration for what is no address and for more than 1300 octets, and what it was refused with.
+        """
+        answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+
+        def take(answer: Answer, _now: float) -> None:
+            if answer.status >= 200 and not answered.done():
+                answered.set_result(answer)
+
+        self._inside.message(target, text, take)
+        error = (await answered).error
+        if error is not None:
+            raise error
 
     @property
     def calls(self) -> list[Call]:
